@@ -1,0 +1,252 @@
+/* tessera.h: run quantised language models (GGUF files) on x86 CPUs.
+ *
+ *   model (weights + tokenizer, read-only, shareable)  ->  session (KV cache of one sequence)  ->  sampler
+ *
+ * Conventions
+ *   - Functions that can fail return a tsr_code (TSR_OK is 0) or a pointer (NULL on failure), and describe the
+ *     failure in *err when err is not NULL. The library never prints, exits, or raises signals.
+ *   - Strings are UTF-8. `const char *` results belong to the object they came from; `char **out` results are
+ *     the caller's, to be released with tsr_free().
+ *   - A model may be used by several threads at once; a session or a sampler by one at a time.
+ */
+#ifndef TESSERA_H
+#define TESSERA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------ errors */
+
+typedef enum tsr_code {
+    TSR_OK = 0,
+    TSR_E_ARG,         /* the caller passed something that makes no sense */
+    TSR_E_NOMEM,       /* out of memory */
+    TSR_E_IO,          /* the operating system refused: open, read, map, write */
+    TSR_E_FORMAT,      /* the file is not what it claims to be */
+    TSR_E_UNSUPPORTED, /* well-formed, but of a kind Tessera does not know */
+    TSR_E_LIMIT,       /* does not fit: context full, value out of range */
+    TSR_E_TEMPLATE,    /* the chat template is broken, or raised an exception */
+    TSR_E_CANCELLED,   /* tsr_session_cancel() or a callback asked to stop */
+} tsr_code;
+
+typedef struct tsr_error {
+    tsr_code code;
+    char message[1024]; /* one line: what is wrong (file, tensor, value) and what to do */
+} tsr_error;
+
+const char *tsr_version(void);
+const char *tsr_code_name(tsr_code code); /* "ok", "argument", ... */
+void tsr_free(void *p);                   /* releases what a `char **out` or `tsr_token **out` returned */
+
+/* Called during long work, at most some 20 times a second, and once with done == total at the end.
+ * Units are bytes unless the function says otherwise. Return false to cancel. */
+typedef bool (*tsr_progress_fn)(void *user, uint64_t done, uint64_t total);
+
+/* ----------------------------------------------------------------------------------------------- machine */
+
+typedef struct tsr_machine {
+    char cpu[64];            /* brand string */
+    const char *tier;        /* best tier this process can run: "scalar" "avx2" "avx512" */
+    const char *features;    /* space-separated ISA extensions found, e.g. "avx2 fma f16c avx512f ... amx_int8" */
+    int n_logical;           /* CPUs in this process's affinity mask */
+    int n_physical;          /* distinct cores among them */
+    double cgroup_cpus;      /* CPU quota of the cgroup, 0 = none */
+    int n_threads_default;   /* what a session uses when told 0 */
+    bool amx_usable;         /* AMX tiles may be executed (CPU has them, kernel granted them) */
+    const char *amx_reason;  /* why not, or "" */
+} tsr_machine;
+
+void tsr_machine_get(tsr_machine *out);
+
+/* ------------------------------------------------------------------------------------------------- model */
+
+typedef struct tsr_model tsr_model;
+
+typedef struct tsr_model_params {
+    const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
+    bool no_mmap;             /* read the file into memory instead of mapping it */
+    bool mlock;               /* lock host tensors in memory; fails with advice when the limit forbids it */
+    bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
+    tsr_progress_fn progress; /* may be NULL */
+    void *progress_user;
+} tsr_model_params;
+
+tsr_model_params tsr_model_params_default(void);
+
+/* Opens a GGUF file (for a split model: its first file). params may be NULL. */
+tsr_model *tsr_model_open(const char *path, const tsr_model_params *params, tsr_error *err);
+void tsr_model_close(tsr_model *model); /* close its sessions and samplers first; NULL is fine */
+
+typedef struct tsr_model_info {
+    const char *name;          /* general.name, or "" */
+    const char *architecture;  /* "llama", "qwen2", ... */
+    const char *file_type;     /* most common weight format by bytes, e.g. "Q4_K" */
+    const char *tokenizer;     /* "bpe (qwen2)", "spm", "unigram", "wordpiece" */
+    const char *cpu_tier;      /* kernels in use */
+    uint64_t n_params, file_bytes, host_bytes;
+    int n_files;               /* > 1 for split models */
+    int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;
+    bool has_chat_template;
+} tsr_model_info;
+
+void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
+
+/* Metadata key i of tsr_model_n_metadata(). *value is the caller's: scalars as text, strings as they are,
+ * arrays as "[a, b, c, ...]" cut after max_items. NULL when i is out of range or memory is out. */
+size_t tsr_model_n_metadata(const tsr_model *model);
+const char *tsr_model_metadata(const tsr_model *model, size_t i, const char **type, char **value, size_t max_items);
+
+typedef struct tsr_tensor_info {
+    const char *name;
+    const char *type;          /* "Q4_K", "F32", ... */
+    int n_dims;
+    int64_t ne[4];             /* ne[0] is the contiguous dimension (columns), as GGUF counts */
+    uint64_t n_bytes;
+    const char *buffer;        /* buffer type that holds it: "host" */
+    const char *layout;        /* "gguf", or the packed layout's name */
+    const char *kernel;        /* the kernel that multiplies it, or "-" */
+    const char *reason;        /* why it is not in a faster buffer, or "" */
+} tsr_tensor_info;
+
+size_t tsr_model_n_tensors(const tsr_model *model);
+bool tsr_model_tensor(const tsr_model *model, size_t i, tsr_tensor_info *out);
+
+/* ---------------------------------------------------------------------------------------------- tokenizer */
+
+typedef int32_t tsr_token;
+#define TSR_TOKEN_NONE (-1)
+
+enum {
+    TSR_ADD_SPECIAL = 1,   /* encode: add BOS / EOS as the model asks */
+    TSR_PARSE_SPECIAL = 2, /* encode: "<|im_end|>" in the text becomes that token; else it stays text */
+    TSR_RENDER_SPECIAL = 4 /* decode: write control tokens' text; else they yield nothing */
+};
+
+tsr_code tsr_tokenize(const tsr_model *model, const char *text, size_t n_bytes, unsigned flags,
+                      tsr_token **out, size_t *n_out, tsr_error *err);
+/* *out is NUL-terminated; *n_out (may be NULL) counts bytes without the NUL. */
+tsr_code tsr_detokenize(const tsr_model *model, const tsr_token *tokens, size_t n, unsigned flags,
+                        char **out, size_t *n_out, tsr_error *err);
+/* Vocabulary entry as the file spells it; NULL when out of range. */
+const char *tsr_token_text(const tsr_model *model, tsr_token token);
+bool tsr_token_is_end(const tsr_model *model, tsr_token token); /* ends a generation: EOS, EOT, ... */
+tsr_token tsr_token_bos(const tsr_model *model);                /* or TSR_TOKEN_NONE */
+tsr_token tsr_token_eos(const tsr_model *model);
+
+/* Streaming detokeniser: bytes come out only as whole UTF-8 characters. */
+typedef struct tsr_stream tsr_stream;
+tsr_stream *tsr_stream_open(const tsr_model *model, unsigned flags, tsr_error *err);
+/* The returned bytes (maybe empty, NUL-terminated) live until the next call on the stream. */
+const char *tsr_stream_push(tsr_stream *s, tsr_token token, size_t *n_bytes);
+/* Ends the text: an incomplete trailing character comes out as U+FFFD. */
+const char *tsr_stream_finish(tsr_stream *s, size_t *n_bytes);
+void tsr_stream_close(tsr_stream *s);
+
+/* Renders a conversation with the model's chat template. request_json:
+ *   { "messages": [{"role": "user", "content": "..."}, ...], "tools": [...], "add_generation_prompt": true, ... }
+ * further keys are passed to the template as variables. template_override may be NULL. */
+tsr_code tsr_chat_render(const tsr_model *model, const char *request_json, const char *template_override,
+                         char **out, tsr_error *err);
+
+/* ------------------------------------------------------------------------------------------------ session */
+
+typedef struct tsr_session tsr_session;
+
+typedef enum tsr_kv_type { TSR_KV_F16 = 0, TSR_KV_F32 } tsr_kv_type;
+
+typedef struct tsr_session_params {
+    int n_ctx;            /* tokens the KV cache holds; 0 = the model's training context, at most 4096 */
+    int n_batch;          /* tokens computed in one pass of a prompt; 0 = 512 */
+    int n_threads;        /* 0 = physical cores this process may use */
+    tsr_kv_type kv_k, kv_v;
+} tsr_session_params;
+
+tsr_session_params tsr_session_params_default(void);
+tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *params, tsr_error *err);
+void tsr_session_close(tsr_session *s);
+
+typedef enum tsr_logits { TSR_LOGITS_NONE = 0, TSR_LOGITS_LAST, TSR_LOGITS_ALL } tsr_logits;
+
+/* Appends n tokens to the sequence. With TSR_LOGITS_ALL, n must be <= n_batch.
+ * On failure the sequence is as it was before the call. */
+tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err);
+/* Logits [n_vocab] of row i of the last eval: 0 for TSR_LOGITS_LAST, 0..n-1 for TSR_LOGITS_ALL; else NULL. */
+const float *tsr_session_logits(const tsr_session *s, size_t i);
+size_t tsr_session_length(const tsr_session *s);           /* tokens in the KV cache */
+size_t tsr_session_capacity(const tsr_session *s);         /* n_ctx */
+tsr_code tsr_session_truncate(tsr_session *s, size_t n_keep, tsr_error *err); /* forget all but the first n_keep */
+/* Async-signal-safe: makes a running eval return TSR_E_CANCELLED soon. */
+void tsr_session_cancel(tsr_session *s);
+
+typedef struct tsr_session_stats {
+    uint64_t n_prompt, n_generated;       /* tokens in evals of > 1 and of exactly 1 token */
+    double prompt_seconds, generate_seconds;
+    uint64_t kv_bytes, work_bytes;
+    int n_threads;
+} tsr_session_stats;
+
+void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out);
+
+/* ------------------------------------------------------------------------------------------------ sampler */
+
+typedef struct tsr_logit_bias { tsr_token token; float bias; } tsr_logit_bias; /* -INFINITY bans the token */
+
+typedef struct tsr_sampler_params {
+    uint64_t seed;                /* 0 = from the clock; tsr_sampler_seed() tells */
+    float temperature;            /* <= 0: greedy */
+    int top_k;                    /* <= 0: off */
+    float top_p, min_p, typical_p; /* 1, 0, 1: off */
+    int penalty_last_n;           /* tokens looked back at; 0: off; -1: all */
+    float repeat_penalty;         /* 1: off */
+    float presence_penalty, frequency_penalty; /* 0: off */
+    float dry_multiplier, dry_base; /* multiplier 0: off */
+    int dry_allowed_length, dry_last_n; /* dry_last_n 0: off, -1: all */
+    const char *const *dry_breakers; /* n_dry_breakers strings; NULL = "\n" ":" "\"" "*" */
+    size_t n_dry_breakers;
+    int mirostat;                 /* 0: off; 2: Mirostat 2.0 (replaces top-k, top-p, min-p, typical) */
+    float mirostat_tau, mirostat_eta;
+    const tsr_logit_bias *logit_bias;
+    size_t n_logit_bias;
+} tsr_sampler_params;
+
+/* Defaults: temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, everything else off. */
+tsr_sampler_params tsr_sampler_params_default(void);
+typedef struct tsr_sampler tsr_sampler;
+tsr_sampler *tsr_sampler_open(const tsr_model *model, const tsr_sampler_params *params, tsr_error *err);
+void tsr_sampler_close(tsr_sampler *s);
+/* Chooses from logits [n_vocab], which are only read. Fails when no token has a finite logit. */
+tsr_code tsr_sampler_sample(tsr_sampler *s, const float *logits, tsr_token *out, tsr_error *err);
+/* Tells the sampler of a token that is now part of the text (its own choice or the prompt's). */
+tsr_code tsr_sampler_accept(tsr_sampler *s, tsr_token token, tsr_error *err);
+void tsr_sampler_reset(tsr_sampler *s); /* forgets accepted tokens, restarts the random sequence */
+uint64_t tsr_sampler_seed(const tsr_sampler *s);
+
+/* ----------------------------------------------------------------------------------------------- quantise */
+
+typedef struct tsr_quantize_params {
+    const char *type;         /* a format ("Q4_0") or a mix ("Q4_K_M") */
+    bool pure;                /* every matrix in exactly that format */
+    bool requantize;          /* allow sources that are already quantised below 16 bits */
+    int n_threads;
+    tsr_progress_fn progress;
+    void *progress_user;
+    /* Told once per tensor, in file order. May be NULL. */
+    void (*on_tensor)(void *user, const char *name, const char *from, const char *to, uint64_t bytes_in, uint64_t bytes_out);
+    void *on_tensor_user;
+} tsr_quantize_params;
+
+tsr_quantize_params tsr_quantize_params_default(void);
+/* Reads in_path (split files too), writes out_path through a temporary file that is renamed when complete. */
+tsr_code tsr_quantize(const char *in_path, const char *out_path, const tsr_quantize_params *params, tsr_error *err);
+/* Names that tsr_quantize_params.type takes, i = 0 .. until NULL; *description says what each is. */
+const char *tsr_quantize_type(size_t i, const char **description);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

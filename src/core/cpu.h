@@ -1,0 +1,43 @@
+/* cpu.h: what this CPU and this process may use: ISA features (CPUID and XCR0), AMX permission, affinity, cgroup quota.
+ * Detected once, thread-safe. Sources: Intel SDM vol. 1 ch. 13-18 and vol. 2 CPUID; Linux Documentation/arch/x86/xstate.rst
+ * (ARCH_REQ_XCOMP_PERM); cgroup-v2.rst cpu.max, cgroup v1 cpu.cfs_quota_us. */
+#ifndef TSR_CORE_CPU_H
+#define TSR_CORE_CPU_H
+
+#include "core/error.h"
+
+/* Kernel tiers, each including those before it. AMX is asked for separately (tsr_cpu.amx_*). */
+typedef enum tsr_tier { TSR_TIER_SCALAR = 0, TSR_TIER_AVX2, TSR_TIER_AVX512, TSR_TIER_COUNT } tsr_tier;
+
+typedef struct tsr_cpu {
+    char brand[64];
+    tsr_tier tier;                   /* best tier: AVX2 needs avx2+fma+f16c; AVX512 needs f,bw,vl,dq,cd + vnni */
+    bool avx2, fma, f16c, avx_vnni;
+    bool avx512f, avx512bw, avx512vl, avx512dq, avx512_vnni, avx512_vbmi, avx512_bf16, avx512_fp16;
+    bool amx_tile, amx_int8, amx_bf16, amx_fp16; /* CPUID */
+    bool os_avx, os_avx512, os_amx;  /* XCR0 enables the state */
+    char features[512];              /* the above that are true, space-separated, lscpu's spelling */
+    size_t l1d, l2, l3;              /* data cache bytes seen by one core, 0 unknown */
+} tsr_cpu;
+
+const tsr_cpu *tsr_cpu_get(void);
+const char *tsr_tier_name(tsr_tier tier); /* "scalar", "avx2", "avx512" */
+int tsr_tier_find(const char *name);      /* -1 unknown */
+
+/* Asks the kernel for tile data once per process (call before threads start) and caches the answer.
+ * Returns TSR_OK, or TSR_E_UNSUPPORTED with the true reason: CPU lacks it / hypervisor or kernel masks it (XCR0) /
+ * kernel refused the permission (errno). */
+tsr_code tsr_cpu_amx_request(tsr_error *err);
+
+typedef struct tsr_cpuset {
+    int n_logical;       /* CPUs in the affinity mask */
+    int n_physical;      /* distinct (package, core) among them */
+    double quota;        /* CPUs granted by the tightest cgroup on the path to the root, 0 = unlimited */
+    int n_default;       /* max(1, min(n_physical, ceil(quota))) */
+    int first_cpus[1024]; /* first n_physical entries: one logical CPU per physical core, to pin threads to */
+} tsr_cpuset;
+
+/* root: "" for the real system, or a directory that holds proc/ and sys/ trees (tests). */
+void tsr_cpuset_read(const char *root, tsr_cpuset *out);
+
+#endif

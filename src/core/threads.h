@@ -1,0 +1,33 @@
+/* threads.h: a fixed pool of pinned threads that run one function together, with a barrier inside.
+ *
+ * The caller is thread 0. Workers spin for a short while after a job, then sleep on a futex, so an idle pool costs
+ * nothing and a busy one hands over in about a microsecond. When the machine is oversubscribed (a thread waits longer
+ * than the spin budget) waiting falls back to yielding and sleeping: no collapse.
+ * Every thread that runs jobs has FTZ and DAZ set (denormal scales cost ten times otherwise); the caller's MXCSR is
+ * restored when the job ends.
+ */
+#ifndef TSR_CORE_THREADS_H
+#define TSR_CORE_THREADS_H
+
+#include "core/error.h"
+
+typedef struct tsr_pool tsr_pool;
+
+/* A job: called once on every thread i of n, 0 <= i < n. */
+typedef void (*tsr_job_fn)(void *ctx, int i, int n);
+
+/* n_threads >= 1 including the caller; pin: pin workers (not the caller) to distinct physical cores. */
+tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err);
+void tsr_pool_close(tsr_pool *p);
+int tsr_pool_size(const tsr_pool *p);
+/* Runs fn on all threads and returns when all are done. Not reentrant; one caller at a time. */
+void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
+/* Inside a job: waits until all n threads are here. What was written before is seen after. */
+void tsr_pool_barrier(tsr_pool *p, int i);
+/* Dynamic work split: hands out 0, 1, 2, ... across threads; reset to 0 by tsr_pool_run before the job starts. */
+int64_t tsr_pool_next(tsr_pool *p, int64_t count);
+
+/* [*begin, *end) = part i of n of `total` items, cut at multiples of `unit`. Pure. */
+void tsr_split(int64_t total, int64_t unit, int i, int n, int64_t *begin, int64_t *end);
+
+#endif
