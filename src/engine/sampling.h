@@ -18,22 +18,28 @@ typedef struct tsr_candidates {
 } tsr_candidates;
 
 void tsr_sort_candidates(tsr_candidates *c);
-void tsr_softmax_candidates(tsr_candidates *c); /* sets p, sorts */
+void tsr_normalize_candidates(tsr_candidates *c); /* softmax: sets p, keeps the order */
+void tsr_softmax_candidates(tsr_candidates *c);   /* sets p, sorts */
 
 void tsr_apply_logit_bias(float *logits, size_t n_vocab, const tsr_logit_bias *bias, size_t n_bias);
 /* Repetition penalty (Keskar et al. 2019, CTRL): positive logits divided, negative multiplied; then frequency x count and
- * presence are subtracted (OpenAI's definitions). history: the last n tokens. */
+ * presence are subtracted (OpenAI's definitions). history: the last n tokens. count: scratch [n_vocab], all zero before
+ * and after. */
 void tsr_apply_penalties(float *logits, size_t n_vocab, const tsr_token *history, size_t n, float repeat, float frequency,
-                         float presence);
+                         float presence, uint32_t *count);
 /* DRY (p-e-w): tokens that would extend a repetition of length L >= allowed get multiplier * base^(L - allowed) taken off.
- * breakers: sequences (of tokens) that end a match; is given per token as a predicate table is_breaker[n_vocab]. */
+ * A breaker (is_breaker[n_vocab], may be NULL) ends every match and is never penalised. Scratch: match [n], longest
+ * [n_vocab] all zero before and after; time is linear in n. */
 void tsr_apply_dry(float *logits, size_t n_vocab, const tsr_token *history, size_t n, float multiplier, float base,
-                   int allowed_length, const uint8_t *is_breaker);
+                   int allowed_length, const uint8_t *is_breaker, uint32_t *match, uint32_t *longest);
 
-void tsr_keep_top_k(tsr_candidates *c, int k);
+/* Each keeps at least one candidate of a non-empty list. */
+void tsr_keep_top_k(tsr_candidates *c, int k);         /* k <= 0: all; sorts what it keeps */
 void tsr_keep_top_p(tsr_candidates *c, float p);       /* Holtzman et al. 2019 */
 void tsr_keep_min_p(tsr_candidates *c, float p);       /* Nguyen et al. 2024 */
 void tsr_keep_typical(tsr_candidates *c, float p);     /* Meister et al. 2022 */
+/* Divides by t the distance of every logit to the highest (a constant offset does not matter to softmax, and nothing
+ * overflows). t <= 0 keeps only the best candidate. */
 void tsr_scale_temperature(tsr_candidates *c, float t);
 
 /* xoshiro256** (Blackman, Vigna 2018), seeded by splitmix64: the same seed gives the same text on any machine. */
