@@ -1,9 +1,9 @@
 /* mapping.h: read-only file mappings that survive the file shrinking underneath them.
  *
  * A page of a mapped file that lies past the file's (new) end raises SIGBUS when touched. Every mapping is entered in
- * a small table; a SIGBUS handler, installed with the first mapping, replaces the faulting page of a known mapping by
- * zeros and marks the mapping damaged; other SIGBUS go on to whatever handler was there before. Whoever reads a mapping
- * asks tsr_mapping_check() afterwards (the session does after each eval) and reports the file instead of dying.
+ * a small table; a SIGBUS handler, installed with the first mapping, replaces a known mapping by zeros from the
+ * faulting page on and marks it damaged; other SIGBUS go on to whatever handler was there before. Whoever reads a
+ * mapping asks tsr_mapping_check() afterwards (the session does after each eval) and reports the file instead of dying.
  */
 #ifndef TSR_CORE_MAPPING_H
 #define TSR_CORE_MAPPING_H
@@ -14,7 +14,8 @@
  * messages and is copied. The fd may be closed afterwards. */
 tsr_code tsr_mapping_open(int fd, const char *path, const uint8_t **base, size_t *size, int *id, tsr_error *err);
 void tsr_mapping_close(int id);
-/* TSR_E_IO naming the file when a page of it was lost since it was mapped. Cheap: one atomic load. */
+/* TSR_E_IO naming the file when any of it was lost since it was mapped (once lost, for good). Cheap: one fstat(), which
+ * sees what raises no signal: a file that shrank by less than a page. */
 tsr_code tsr_mapping_check(int id, tsr_error *err);
 
 #endif

@@ -55,7 +55,7 @@ typedef struct tsr_gguf {
     size_t n_kv;
     tsr_gguf_tensor *tensors; /* [n_tensors], in file order, splits one after the other */
     size_t n_tensors;
-    void *index;             /* hash index of keys and tensor names, private */
+    void *index;             /* keys and tensor names in order, private */
 } tsr_gguf;
 
 /* Opens path; if it says split.count > 1, its siblings NAME-%05d-of-%05d.gguf too (path must be the first one;
