@@ -12,11 +12,12 @@ typedef enum tsr_tier { TSR_TIER_SCALAR = 0, TSR_TIER_AVX2, TSR_TIER_AVX512, TSR
 typedef struct tsr_cpu {
     char brand[64];
     tsr_tier tier;                   /* best tier: AVX2 needs avx2+fma+f16c; AVX512 needs f,bw,vl,dq,cd + vnni */
-    bool avx2, fma, f16c, avx_vnni;
-    bool avx512f, avx512bw, avx512vl, avx512dq, avx512_vnni, avx512_vbmi, avx512_bf16, avx512_fp16;
-    bool amx_tile, amx_int8, amx_bf16, amx_fp16; /* CPUID */
+    bool avx2, fma, f16c, avx_vnni;  /* usable: in CPUID, and the state they need is enabled */
+    bool avx512f, avx512bw, avx512vl, avx512dq, avx512cd; /* usable */
+    bool avx512_vnni, avx512_vbmi, avx512_bf16, avx512_fp16; /* usable */
+    bool amx_tile, amx_int8, amx_bf16, amx_fp16; /* CPUID alone: tsr_cpu_amx_request() says whether they may be used */
     bool os_avx, os_avx512, os_amx;  /* XCR0 enables the state */
-    char features[512];              /* the above that are true, space-separated, lscpu's spelling */
+    char features[512];              /* the above that are true and whose state is enabled, lscpu's spelling */
     size_t l1d, l2, l3;              /* data cache bytes seen by one core, 0 unknown */
 } tsr_cpu;
 
@@ -29,15 +30,31 @@ int tsr_tier_find(const char *name);      /* -1 unknown */
  * kernel refused the permission (errno). */
 tsr_code tsr_cpu_amx_request(tsr_error *err);
 
+/* What decides whether AMX may be used, layer by layer; filled by tsr_cpu_amx_request, or by a test. */
+typedef struct tsr_amx_facts {
+    const char *brand;       /* brand string */
+    int family, model;       /* display family and model */
+    bool cpuid;              /* CPUID.7.0:EDX[24] amx_tile */
+    bool silicon;            /* this family and model is made with AMX */
+    const char *hypervisor;  /* its name ("KVM"), or NULL on bare metal */
+    uint64_t xstate;         /* CPUID.0xD.0:EDX:EAX, the states XCR0 could enable */
+    uint64_t xcr0;           /* the states the operating system did enable */
+    int prctl_errno;         /* errno of arch_prctl(ARCH_REQ_XCOMP_PERM), 0 = granted */
+} tsr_amx_facts;
+
+/* Pure: TSR_OK, or the first layer that blocks AMX and what to do about it. */
+tsr_code tsr_amx_verdict(const tsr_amx_facts *facts, tsr_error *err);
+
 typedef struct tsr_cpuset {
     int n_logical;       /* CPUs in the affinity mask */
-    int n_physical;      /* distinct (package, core) among them */
+    int n_physical;      /* distinct physical cores among them, at most 1024 */
     double quota;        /* CPUs granted by the tightest cgroup on the path to the root, 0 = unlimited */
     int n_default;       /* max(1, min(n_physical, ceil(quota))) */
     int first_cpus[1024]; /* first n_physical entries: one logical CPU per physical core, to pin threads to */
 } tsr_cpuset;
 
-/* root: "" for the real system, or a directory that holds proc/ and sys/ trees (tests). */
+/* root: "" for the real system, or a directory that holds proc/ and sys/ trees (tests; the affinity mask then comes
+ * from proc/self/status). What cannot be read counts as absent: no topology, every CPU is a core; no cgroup, no quota. */
 void tsr_cpuset_read(const char *root, tsr_cpuset *out);
 
 #endif

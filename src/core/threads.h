@@ -5,6 +5,9 @@
  * than the spin budget) waiting falls back to yielding and sleeping: no collapse.
  * Every thread that runs jobs has FTZ and DAZ set (denormal scales cost ten times otherwise); the caller's MXCSR is
  * restored when the job ends.
+ * Workers block every asynchronous signal, so handlers (Ctrl-C) run in the program's own threads; faults (SIGBUS of a
+ * mapping that shrank, SIGSEGV) stay deliverable.
+ * fork(): a child has no workers. It must not touch a pool it inherited, not even close it; it opens its own.
  */
 #ifndef TSR_CORE_THREADS_H
 #define TSR_CORE_THREADS_H
@@ -16,7 +19,10 @@ typedef struct tsr_pool tsr_pool;
 /* A job: called once on every thread i of n, 0 <= i < n. */
 typedef void (*tsr_job_fn)(void *ctx, int i, int n);
 
-/* n_threads >= 1 including the caller; pin: pin workers (not the caller) to distinct physical cores. */
+#define TSR_POOL_MAX 1024
+
+/* n_threads: 1..TSR_POOL_MAX including the caller. pin: pin workers (not the caller) to distinct physical cores; done
+ * only where they fit (n_threads <= physical cores allowed, no cgroup quota below that), and never an error. */
 tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err);
 void tsr_pool_close(tsr_pool *p);
 int tsr_pool_size(const tsr_pool *p);
@@ -24,7 +30,9 @@ int tsr_pool_size(const tsr_pool *p);
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
 /* Inside a job: waits until all n threads are here. What was written before is seen after. */
 void tsr_pool_barrier(tsr_pool *p, int i);
-/* Dynamic work split: hands out 0, 1, 2, ... across threads; reset to 0 by tsr_pool_run before the job starts. */
+/* Dynamic work split: hands out 0, 1, 2, ... count - 1 across threads, each once, and then count to whoever still asks.
+ * Reset to 0 by tsr_pool_run before the job starts. It never runs past count, so a job of two phases asks for
+ * tsr_pool_next(p, a) before and tsr_pool_next(p, a + b) after a barrier. */
 int64_t tsr_pool_next(tsr_pool *p, int64_t count);
 
 /* [*begin, *end) = part i of n of `total` items, cut at multiples of `unit`. Pure. */

@@ -1,0 +1,27 @@
+#include "core/cpu.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* The reason is handed out as a pointer, so it is kept for the life of the process. */
+static tsr_error amx;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void ask_amx(void) { tsr_cpu_amx_request(&amx); }
+
+void tsr_machine_get(tsr_machine *out) {
+    const tsr_cpu *cpu = tsr_cpu_get();
+    tsr_cpuset set;
+    tsr_cpuset_read("", &set);
+    pthread_once(&once, ask_amx);
+    memset(out, 0, sizeof *out);
+    memcpy(out->cpu, cpu->brand, sizeof out->cpu);
+    out->tier = tsr_tier_name(cpu->tier);
+    out->features = cpu->features;
+    out->n_logical = set.n_logical;
+    out->n_physical = set.n_physical;
+    out->cgroup_cpus = set.quota;
+    out->n_threads_default = set.n_default;
+    out->amx_usable = amx.code == TSR_OK;
+    out->amx_reason = amx.message;
+}

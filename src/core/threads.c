@@ -1,0 +1,256 @@
+#include "core/threads.h"
+
+#include "core/cpu.h"
+
+#include <errno.h>
+#include <immintrin.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long a waiting thread spins before it sleeps. A wake-up through the kernel costs 5 to 50 us, so spinning a few
+ * times that covers the gaps between the jobs of one token. With more threads than CPUs every spin steals time from
+ * the thread that is waited for: look once or twice, then let go. */
+enum { SPIN_NS = 200 * 1000, SPIN_NS_CROWDED = 1000, FAN_IN = 16, LINE = 64 };
+
+/* MXCSR while a job runs: round to nearest, exceptions masked, FTZ (bit 15), DAZ (bit 6). */
+enum { JOB_MXCSR = 0x1f80 | 0x8000 | 0x0040 };
+
+/* A number that threads wait to see change. */
+struct word {
+    alignas(LINE) _Atomic uint32_t value;
+    _Atomic uint32_t sleepers; /* threads in futex_wait, or about to be: spares the waker a system call */
+};
+
+struct counter {
+    alignas(LINE) _Atomic int n;
+};
+
+/* Counts arrivals in two levels, so that no cache line is written by more than FAN_IN threads (the root: by the last
+ * of each group). Resets itself when the last thread arrives. */
+struct arrivals {
+    struct counter root;
+    struct counter group[(TSR_POOL_MAX + FAN_IN - 1) / FAN_IN];
+};
+
+struct worker {
+    tsr_pool *pool;
+    int index;
+    pthread_t thread;
+};
+
+struct tsr_pool {
+    int n, n_groups;
+    int64_t spin_ns;
+    bool crowded; /* more threads than CPUs */
+    tsr_job_fn fn; /* NULL: workers end */
+    void *ctx;
+    struct word start;   /* bumped when a job is there */
+    struct word done;    /* bumped when all threads have finished it */
+    struct word barrier; /* bumped when all threads have reached it */
+    struct arrivals finished, reached;
+    alignas(LINE) _Atomic int64_t next;
+    struct worker workers[]; /* [n]; entry 0, the caller's, is not used */
+};
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void wait_change(const tsr_pool *p, struct word *w, uint32_t old) {
+    int64_t deadline = 0;
+    do {
+        for (int k = 0; k < 32; k++) {
+            if (atomic_load_explicit(&w->value, memory_order_acquire) != old) return;
+            _mm_pause();
+        }
+        int64_t now = now_ns();
+        if (deadline == 0) deadline = now + p->spin_ns;
+        if (now >= deadline) break;
+    } while (true);
+    if (p->crowded) {
+        sched_yield(); /* often enough to let the thread that is waited for finish */
+        if (atomic_load_explicit(&w->value, memory_order_acquire) != old) return;
+    }
+    /* Sequentially consistent on both sides: either this thread sees the new value, or announce() sees the sleeper. */
+    atomic_fetch_add(&w->sleepers, 1);
+    while (atomic_load(&w->value) == old) syscall(SYS_futex, &w->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&w->sleepers, 1);
+}
+
+static void announce(struct word *w) {
+    atomic_fetch_add(&w->value, 1);
+    if (atomic_load(&w->sleepers)) syscall(SYS_futex, &w->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* True for the last of n arrivals; everything the others wrote before they arrived is visible to it then. */
+static bool arrive_at(struct counter *c, int n) {
+    if (atomic_fetch_add_explicit(&c->n, 1, memory_order_acq_rel) + 1 < n) return false;
+    atomic_store_explicit(&c->n, 0, memory_order_relaxed); /* published by the word that is bumped next */
+    return true;
+}
+
+static bool arrive(const tsr_pool *p, struct arrivals *a, int i) {
+    int g = i / FAN_IN;
+    int members = g + 1 < p->n_groups ? FAN_IN : p->n - g * FAN_IN;
+    return arrive_at(&a->group[g], members) && arrive_at(&a->root, p->n_groups);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    tsr_pool *p = w->pool;
+    _mm_setcsr(JOB_MXCSR);
+    for (uint32_t seen = 0;; seen++) {
+        wait_change(p, &p->start, seen);
+        if (!p->fn) return NULL;
+        p->fn(p->ctx, w->index, p->n);
+        if (arrive(p, &p->finished, w->index)) announce(&p->done);
+    }
+}
+
+void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
+    unsigned mxcsr = _mm_getcsr();
+    _mm_setcsr(JOB_MXCSR);
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    if (p->n == 1) {
+        fn(ctx, 0, 1);
+    } else {
+        uint32_t done = atomic_load_explicit(&p->done.value, memory_order_relaxed);
+        p->fn = fn;
+        p->ctx = ctx;
+        announce(&p->start);
+        fn(ctx, 0, p->n);
+        if (arrive(p, &p->finished, 0)) announce(&p->done);
+        wait_change(p, &p->done, done);
+    }
+    _mm_setcsr(mxcsr);
+}
+
+void tsr_pool_barrier(tsr_pool *p, int i) {
+    if (p->n == 1) return;
+    uint32_t old = atomic_load_explicit(&p->barrier.value, memory_order_relaxed);
+    if (arrive(p, &p->reached, i))
+        announce(&p->barrier);
+    else
+        wait_change(p, &p->barrier, old);
+}
+
+int64_t tsr_pool_next(tsr_pool *p, int64_t count) {
+    int64_t k = atomic_load_explicit(&p->next, memory_order_relaxed);
+    do {
+        if (k >= count) return count;
+    } while (!atomic_compare_exchange_weak_explicit(&p->next, &k, k + 1, memory_order_relaxed, memory_order_relaxed));
+    return k;
+}
+
+int tsr_pool_size(const tsr_pool *p) { return p->n; }
+
+/* Ends and joins workers 1..n_started; the job counters are not in use then. */
+static void stop(tsr_pool *p, int n_started) {
+    p->fn = NULL;
+    announce(&p->start);
+    for (int i = 1; i <= n_started; i++) pthread_join(p->workers[i].thread, NULL);
+    free(p);
+}
+
+/* Worker i goes i cores after the one the caller is on, so that programs running side by side do not all pile up on
+ * the first cores, and the caller keeps its own. Refused by the kernel: left where it is. */
+static void pin_worker(const struct worker *w, const tsr_cpuset *set, int caller_core) {
+    int cpu = set->first_cpus[(caller_core + w->index) % set->n_physical];
+    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
+    if (!mask) return;
+    size_t size = CPU_ALLOC_SIZE(cpu + 1);
+    CPU_ZERO_S(size, mask);
+    CPU_SET_S(cpu, size, mask);
+    pthread_setaffinity_np(w->thread, size, mask);
+    CPU_FREE(mask);
+}
+
+static int core_of_caller(const tsr_cpuset *set) {
+    int cpu = sched_getcpu();
+    for (int k = 0; k < set->n_physical; k++)
+        if (set->first_cpus[k] == cpu) return k;
+    return 0;
+}
+
+/* New threads inherit the signal mask, so it is set around their creation. Faults must stay deliverable: a blocked
+ * SIGBUS would kill the process without asking the handler of core/mapping.h. */
+static void block_asynchronous_signals(sigset_t *old) {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) sigdelset(&set, faults[k]);
+    pthread_sigmask(SIG_BLOCK, &set, old);
+}
+
+static int usable_cpus(const tsr_cpuset *set) {
+    if (set->quota > 0 && set->quota < set->n_logical) return (int)ceil(set->quota);
+    return set->n_logical;
+}
+
+tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
+    if (n_threads < 1 || n_threads > TSR_POOL_MAX) {
+        tsr_fail(err, TSR_E_ARG, "cannot run on %d threads; give a number from 1 to %d", n_threads, TSR_POOL_MAX);
+        return NULL;
+    }
+    size_t size = sizeof(tsr_pool) + (size_t)n_threads * sizeof(struct worker);
+    size = (size + LINE - 1) / LINE * LINE;
+    tsr_pool *p = aligned_alloc(LINE, size);
+    if (!p) {
+        tsr_fail(err, TSR_E_NOMEM, "out of memory for a pool of %d threads (%zu bytes)", n_threads, size);
+        return NULL;
+    }
+    memset(p, 0, size);
+    tsr_cpuset set;
+    tsr_cpuset_read("", &set);
+    p->n = n_threads;
+    p->n_groups = (n_threads + FAN_IN - 1) / FAN_IN;
+    p->crowded = n_threads > usable_cpus(&set);
+    p->spin_ns = p->crowded ? SPIN_NS_CROWDED : SPIN_NS;
+    pin = pin && n_threads <= set.n_physical && n_threads <= usable_cpus(&set);
+    int caller_core = core_of_caller(&set);
+
+    sigset_t old_mask;
+    block_asynchronous_signals(&old_mask);
+    int rc = 0, i = 1;
+    for (; i < n_threads; i++) {
+        struct worker *w = &p->workers[i];
+        *w = (struct worker){.pool = p, .index = i};
+        rc = pthread_create(&w->thread, NULL, worker_main, w);
+        if (rc) break;
+        if (pin) pin_worker(w, &set, caller_core);
+    }
+    pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
+    if (rc == 0) return p;
+    stop(p, i - 1);
+    tsr_fail(err, rc == ENOMEM ? TSR_E_NOMEM : TSR_E_LIMIT,
+             "cannot start thread %d of %d: %s; use fewer threads, or raise the limit on processes (ulimit -u, pids.max "
+             "of the cgroup) or on memory (ulimit -v, ulimit -s)",
+             i + 1, n_threads, strerror(rc));
+    return NULL;
+}
+
+void tsr_pool_close(tsr_pool *p) {
+    if (p) stop(p, p->n - 1);
+}
+
+void tsr_split(int64_t total, int64_t unit, int i, int n, int64_t *begin, int64_t *end) {
+    int64_t units = total / unit + (total % unit != 0);
+    int64_t each = units / n, more = units % n; /* the first `more` parts take one unit more */
+    int64_t first = i * each + (i < more ? i : more);
+    int64_t last = first + each + (i < more);
+    *begin = first < units ? first * unit : total;
+    *end = last < units ? last * unit : total;
+}
