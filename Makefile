@@ -23,7 +23,7 @@ help:
 # Each build first has setup.sh look for missing tools and libraries (it installs nothing when none is missing).
 release:
 	@scripts/setup.sh build
-	@scripts/build.sh release $(JOBS)
+	@scripts/build.sh release $(JOBS) product
 
 debug asan tsan fuzz:
 	@scripts/setup.sh test

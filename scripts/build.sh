@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# build.sh PRESET [JOBS]: configures build/PRESET when it is new and builds it. Quiet when nothing changed.
+# build.sh PRESET [JOBS [TARGET...]]: configures build/PRESET when it is new and builds it, or only the targets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=$1
 jobs=${2:-$(nproc)}
+targets=("${@:3}")
 dir=build/$preset
 
 if [ ! -e "$dir/build.ninja" ]; then
+    echo "configuring and building $dir"
     mkdir -p "$dir"
     if ! cmake --preset "$preset" >"$dir/configure.log" 2>&1; then
         cat "$dir/configure.log" >&2
@@ -15,8 +17,9 @@ if [ ! -e "$dir/build.ninja" ]; then
         exit 1
     fi
 fi
-# On a terminal ninja shows its one moving line; elsewhere only problems are worth a line.
+cd "$dir"
+# On a terminal ninja shows its one moving line; elsewhere only problems are worth lines.
 if [ -t 1 ]; then
-    exec ninja -C "$dir" -j "$jobs"
+    exec ninja -j "$jobs" "${targets[@]}"
 fi
-exec ninja -C "$dir" -j "$jobs" --quiet
+ninja -j "$jobs" --quiet "${targets[@]}" | sed '/^ninja: no work to do\.$/d'

@@ -7,11 +7,11 @@ build=$1
 
 # VEX and EVEX instructions all start with v (verr and verw apart); registers above xmm15, masks and tiles are AVX-512
 # and AMX; the rest are SSE3 to SSE4.2, POPCNT, BMI, MOVBE, ADX.
-later='^(v[a-qs-z][a-z0-9]*|vr[a-z0-9]+|lddqu|addsubp[sd]|h(add|sub)p[sd]|mov(ddup|s[hl]dup|be|ntdqa)'
+later='^(v[a-z0-9.]+|lddqu|addsubp[sd]|h(add|sub)p[sd]|mov(ddup|s[hl]dup|be|ntdqa)'
 later+='|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]|palignr|pabs[bwd]|dpp[sd]|p?blend(v|w|p)[a-z0-9]*'
-later+='|round[sp][sd]|(insert|extract)ps|p(insr|extr)[bdq]|pextrw.*m|pm(in|ax)(sb|sd|uw|ud)|pmul(ld|dq)|ptest|pcmp(eqq|gtq|[ei]str[im])'
+later+='|round[sp][sd]|(insert|extract)ps|p(insr|extr)[bdq]|pm(in|ax)(sb|sd|uw|ud)|pmul(ld|dq)|ptest|pcmp(eqq|gtq|[ei]str[im])'
 later+='|packusdw|pmov[sz]x[a-z]+|mpsadbw|phminposuw|crc32[bwlq]?|popcnt[wlq]?|lzcnt[wlq]?|andn|bextr|bls(i|r|msk)'
-later+='|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|ad[co]x[lq]?|tile[a-z0-9]+|tdp[a-z0-9]+|ldtilecfg)$'
+later+='|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|ad[co]x[lq]?|cmpxchg16b|fisttp[a-z]*|tile[a-z0-9]+|tdp[a-z0-9]+|ldtilecfg)$'
 
 mapfile -t objects < <(find "$build/CMakeFiles/tessera_objects.dir" "$build/cli" -name '*.o' ! -path '*/kernels/x86/*')
 [ ${#objects[@]} -gt 0 ] || { echo "no object files below $build"; exit 1; }
@@ -27,8 +27,9 @@ for object in "${objects[@]}"; do
             mnemonic = instruction
             sub(/ .*/, "", mnemonic)
             if ((mnemonic ~ later && mnemonic !~ /^ver[rw]$/) || instruction ~ /%([yzt]mm|k[1-7]|xmm(1[6-9]|[23][0-9]))/)
-                print "  " name " " instruction
-        }' | head -n 5)
+                if (++n <= 5)
+                    print "  " name " " instruction
+        }')
     if [ -n "$lines" ]; then
         echo "${object#"$build"/}: needs more than plain x86-64:"
         echo "$lines"
