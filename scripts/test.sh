@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 slots=${1:-$(nproc)}
-fuzz_seconds=${FUZZ_SECONDS:-12}
+fuzz_seconds=${FUZZ_SECONDS:-12} fuzz_seed=${FUZZ_SEED:-1} # for a longer or another search
 logs=$PWD/build/test
 export CTEST_OUTPUT_ON_FAILURE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONUNBUFFERED=1
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:allocator_may_return_null=1}
@@ -126,8 +126,8 @@ if [ -n "${ok[build-fuzz]:-}" ]; then
         [ -d "tests/fuzz/corpus/${name#fuzz_}" ] && corpus+=("tests/fuzz/corpus/${name#fuzz_}")
         [ -d "tests/fuzz/corpus/$name" ] && corpus+=("tests/fuzz/corpus/$name")
         mkdir -p "$logs/$name.new"
-        job "$name" "${fixed[@]}" "build/fuzz/tests/fuzz/$name" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=3000 \
-            -print_final_stats=1 -artifact_prefix="$logs/$name-" "$logs/$name.new" "${corpus[@]}"
+        job "$name" "${fixed[@]}" "build/fuzz/tests/fuzz/$name" -seed="$fuzz_seed" -max_total_time="$fuzz_seconds" -timeout=20 \
+            -rss_limit_mb=3000 -print_final_stats=1 -artifact_prefix="$logs/$name-" "$logs/$name.new" "${corpus[@]}"
     done
 fi
 wait_below 1
