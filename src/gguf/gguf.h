@@ -61,7 +61,8 @@ typedef struct tsr_gguf {
 /* Opens path; if it says split.count > 1, its siblings NAME-%05d-of-%05d.gguf too (path must be the first one;
  * any other is refused with the name of the first). */
 tsr_gguf *tsr_gguf_open(const char *path, tsr_error *err);
-/* Parses one non-split file image in memory that must outlive the result. name is used in messages. */
+/* Parses one non-split file image in memory that must outlive the result; tensors lie as aligned as data does. name is
+ * used in messages. */
 tsr_gguf *tsr_gguf_parse(const void *data, size_t n, const char *name, tsr_error *err);
 void tsr_gguf_close(tsr_gguf *g);
 
@@ -79,7 +80,8 @@ tsr_code tsr_gguf_opt_str(const tsr_gguf *g, const char *key, tsr_str *out, tsr_
 /* An array of strings / numbers. expect_n: required length, or 0 for any. Missing is TSR_OK with *out = NULL. */
 tsr_code tsr_gguf_opt_array(const tsr_gguf *g, const char *key, tsr_gguf_vtype elem, uint64_t expect_n,
                             const tsr_gguf_kv **out, tsr_error *err);
-/* Element i of an array (or the scalar itself, i = 0) as a number; the kv must be numeric. */
+/* Element i of an array (or the scalar itself, i = 0) as a number, bools as 0 and 1; the kv must be numeric. What is
+ * none (strings, i >= n) is 0; _int cuts fractions, and what is beyond int64_t to the nearest that is not. */
 double tsr_gguf_num(const tsr_gguf_kv *kv, uint64_t i);
 int64_t tsr_gguf_int(const tsr_gguf_kv *kv, uint64_t i);
 
@@ -90,10 +92,12 @@ void tsr_gguf_format(const tsr_gguf_kv *kv, size_t max_items, struct tsr_buf *b)
 
 /* ------------------------------------------------------------------------------------------------- writer
  * Collects metadata and tensor descriptions, then writes header, directory and data in one pass to PATH.tmp.XXXXXX
- * beside the target, syncs, and renames. */
+ * beside the target, syncs, and renames. A target that exists is replaced only by a complete file. */
 typedef struct tsr_gguf_writer tsr_gguf_writer;
+/* alignment: a power of two from 8 to 2^24; 32 is usual. */
 tsr_gguf_writer *tsr_gguf_writer_open(const char *path, uint32_t alignment, tsr_error *err);
-/* Metadata. A key set twice keeps the last value. copy() takes any kv of a reader as it is. */
+/* Metadata. A key set twice keeps its first place and the last value. copy() takes any kv of a reader as it is, but
+ * general.alignment is always what open() was told; split.* describe the source file and are the caller's to skip. */
 tsr_code tsr_gguf_writer_copy(tsr_gguf_writer *w, const tsr_gguf_kv *kv, tsr_error *err);
 tsr_code tsr_gguf_writer_u32(tsr_gguf_writer *w, const char *key, uint32_t value, tsr_error *err);
 tsr_code tsr_gguf_writer_str(tsr_gguf_writer *w, const char *key, const char *value, tsr_error *err);
