@@ -21,7 +21,8 @@ list(SORT names)
 list(TRANSFORM names REPLACE "[(]" "")
 list(JOIN names ";\n    " names)
 set(tsr_map ${PROJECT_BINARY_DIR}/tessera.map)
-file(CONFIGURE OUTPUT ${tsr_map} CONTENT "TESSERA_${PROJECT_VERSION_MAJOR} {\nglobal:\n    @names@;\nlocal:\n    *;\n};\n" @ONLY)
+file(CONFIGURE OUTPUT ${tsr_map} @ONLY CONTENT
+  "TESSERA_${PROJECT_VERSION_MAJOR} {\nglobal:\n    @names@;\nlocal:\n    *;\n};\n")
 
 add_library(tessera_shared SHARED $<TARGET_OBJECTS:tessera_objects>)
 set_target_properties(tessera_shared PROPERTIES OUTPUT_NAME tessera EXPORT_NAME tessera

@@ -18,10 +18,11 @@ passed=0 failed=0
 declare -A running=() # pid -> name
 declare -A started=() # name -> seconds
 declare -A ok=()      # name -> 1 when the job's command succeeded
-trap 'trap - INT TERM; kill -- "${!running[@]}" 2>/dev/null; exit 130' INT TERM
+# shellcheck disable=SC2046
+trap 'trap - INT TERM; kill -- $(jobs -p) 2>/dev/null; exit 130' INT TERM
 
-# count NAME STATUS: "passed failed skipped" of a finished job. A job that wrote a JUnit report counts its tests, any other
-# counts as one. A status that the report does not explain (crash, time limit, nothing collected) is one failure more.
+# count NAME STATUS: "passed failed skipped" of a finished job. A job with a JUnit report counts the report's tests, any
+# other counts as one. A status that the report does not explain (crash, time limit, no tests) is one failure more.
 count() {
     local report=$logs/$1.xml p=0 f=0 s=0
     if [ -e "$logs/$1.counted" ]; then
@@ -84,35 +85,49 @@ counted_job() {
 fixed=()
 setarch -R true 2>/dev/null && fixed=(setarch -R)
 
-# ---- builds: one at a time, each on all cores; the Python environment comes from the network meanwhile
+# background NAME COMMAND...: a job beside the builds, for what waits for the network; counted only when it fails.
+declare -A background=() # name -> pid
+background() {
+    local name=$1
+    shift
+    started[$name]=$SECONDS
+    timeout --kill-after=10 600 "$@" >"$logs/$name.log" 2>&1 </dev/null &
+    background[$name]=$!
+}
+wait_background() {
+    local name status
+    for name in "${!background[@]}"; do
+        wait "${background[$name]}"
+        status=$?
+        ok[$name]=1
+        if [ "$status" -ne 0 ]; then
+            unset "ok[$name]"
+            running[${background[$name]}]=$name
+            finish "${background[$name]}" "$status"
+        fi
+    done
+}
+
+# ---- builds: one at a time, each on all cores
 echo "building: release, asan, tsan, fuzz, release-clang"
-python_tests=(tests/py/test_*.py)
-[ -e "${python_tests[0]}" ] || python_tests=()
-started[venv]=$SECONDS
-timeout 600 scripts/venv.sh >"$logs/venv.log" 2>&1 </dev/null &
-venv=$!
+background venv scripts/venv.sh
+background model python3 scripts/fetch_model.py smollm2
 for preset in release asan tsan fuzz release-clang; do
-    started[build-$preset]=$SECONDS
     targets=()
     [ "$preset" = tsan ] && targets=(thread_tests)
+    started[build-$preset]=$SECONDS
     scripts/build.sh "$preset" "$slots" "${targets[@]}" >"$logs/build-$preset.log" 2>&1 </dev/null &
     running[$!]=build-$preset
     wait_below 1
 done
-if wait "$venv"; then
-    ok[venv]=1
-else
-    running[$venv]=venv
-    finish "$venv" 1
-fi
+wait_background
 
 # ---- tests: the long ones first, so that the slots end together
 shopt -s nullglob
 if [ -n "${ok[build-release]:-}" ]; then
-    if [ ${#python_tests[@]} -gt 0 ] && [ -n "${ok[venv]:-}" ]; then
-        counted_job pytest env TSR_BUILD_DIR="$PWD/build/release" build/venv/bin/python -m pytest -q -ra -p no:cacheprovider \
-            --junit-xml="$logs/pytest.xml" tests/py
-    fi
+    [ -n "${ok[venv]:-}" ] &&
+        counted_job pytest env TSR_BUILD_DIR="$PWD/build/release" build/venv/bin/python -m pytest -q -ra \
+            -p no:cacheprovider --junit-xml="$logs/pytest.xml" tests/py
     counted_job ctest-release ctest --test-dir build/release --output-junit "$logs/ctest-release.xml"
 fi
 [ -n "${ok[build-asan]:-}" ] &&
@@ -126,8 +141,9 @@ if [ -n "${ok[build-fuzz]:-}" ]; then
         [ -d "tests/fuzz/corpus/${name#fuzz_}" ] && corpus+=("tests/fuzz/corpus/${name#fuzz_}")
         [ -d "tests/fuzz/corpus/$name" ] && corpus+=("tests/fuzz/corpus/$name")
         mkdir -p "$logs/$name.new"
-        job "$name" "${fixed[@]}" "build/fuzz/tests/fuzz/$name" -seed="$fuzz_seed" -max_total_time="$fuzz_seconds" -timeout=20 \
-            -rss_limit_mb=3000 -print_final_stats=1 -artifact_prefix="$logs/$name-" "$logs/$name.new" "${corpus[@]}"
+        job "$name" "${fixed[@]}" "build/fuzz/tests/fuzz/$name" -seed="$fuzz_seed" -max_total_time="$fuzz_seconds" \
+            -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 -artifact_prefix="$logs/$name-" \
+            "$logs/$name.new" "${corpus[@]}"
     done
 fi
 wait_below 1

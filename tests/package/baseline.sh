@@ -7,11 +7,13 @@ build=$1
 
 # VEX and EVEX instructions all start with v (verr and verw apart); registers above xmm15, masks and tiles are AVX-512
 # and AMX; the rest are SSE3 to SSE4.2, POPCNT, BMI, MOVBE, ADX.
-later='^(v[a-z0-9.]+|lddqu|addsubp[sd]|h(add|sub)p[sd]|mov(ddup|s[hl]dup|be|ntdqa)'
-later+='|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]|palignr|pabs[bwd]|dpp[sd]|p?blend(v|w|p)[a-z0-9]*'
-later+='|round[sp][sd]|(insert|extract)ps|p(insr|extr)[bdq]|pm(in|ax)(sb|sd|uw|ud)|pmul(ld|dq)|ptest|pcmp(eqq|gtq|[ei]str[im])'
+later='^(v[a-z0-9.]+|lddqu|addsubp[sd]|h(add|sub)p[sd]|mov(ddup|s[hl]dup|be|ntdqa)|ph(add|sub)(w|d|sw)'
+later+='|pmaddubsw|pmulhrsw|pshufb|psign[bwd]|palignr|pabs[bwd]|dpp[sd]|p?blend(v|w|p)[a-z0-9]*|round[sp][sd]'
+later+='|(insert|extract)ps|p(insr|extr)[bdq]|pm(in|ax)(sb|sd|uw|ud)|pmul(ld|dq)|ptest|pcmp(eqq|gtq|[ei]str[im])'
 later+='|packusdw|pmov[sz]x[a-z]+|mpsadbw|phminposuw|crc32[bwlq]?|popcnt[wlq]?|lzcnt[wlq]?|andn|bextr|bls(i|r|msk)'
-later+='|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|ad[co]x[lq]?|cmpxchg16b|fisttp[a-z]*|tile[a-z0-9]+|tdp[a-z0-9]+|ldtilecfg)$'
+later+='|bzhi|mulx|pdep|pext|rorx|s(ar|hl|hr)x|ad[co]x[lq]?|cmpxchg16b|fisttp[a-z]*|tile[a-z0-9]+|tdp[a-z0-9]+'
+later+='|ldtilecfg)$'
+registers='%([yzt]mm|k[1-7]|xmm(1[6-9]|[23][0-9]))'
 
 mapfile -t objects < <(find "$build/CMakeFiles/tessera_objects.dir" "$build/cli" -name '*.o' ! -path '*/kernels/x86/*')
 [ ${#objects[@]} -gt 0 ] || { echo "no object files below $build"; exit 1; }
@@ -19,16 +21,17 @@ mapfile -t objects < <(find "$build/CMakeFiles/tessera_objects.dir" "$build/cli"
 found=0
 for object in "${objects[@]}"; do
     # objdump -d prints address, tab, bytes, tab, mnemonic and operands.
-    lines=$(objdump -d --no-show-raw-insn -- "$object" | awk -F'\t' -v later="$later" '
+    lines=$(objdump -d --no-show-raw-insn -- "$object" | awk -F'\t' -v later="$later" -v registers="$registers" '
         /^[0-9a-f]+ <.*>:$/ { name = $1; sub(/^[0-9a-f]+ /, "", name) }
         NF >= 2 {
             instruction = $2
             sub(/^((rep|repz|repnz|lock|data16|bnd|notrack|cs|ds) )+/, "", instruction)
             mnemonic = instruction
             sub(/ .*/, "", mnemonic)
-            if ((mnemonic ~ later && mnemonic !~ /^ver[rw]$/) || instruction ~ /%([yzt]mm|k[1-7]|xmm(1[6-9]|[23][0-9]))/)
+            if ((mnemonic ~ later && mnemonic !~ /^ver[rw]$/) || instruction ~ registers) {
                 if (++n <= 5)
                     print "  " name " " instruction
+            }
         }')
     if [ -n "$lines" ]; then
         echo "${object#"$build"/}: needs more than plain x86-64:"

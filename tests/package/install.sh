@@ -19,9 +19,9 @@ for file in "$library/libtessera.so.0" "$library/cmake/tessera/tesseraConfig.cma
             "$library/cmake/tessera/tesseraConfigVersion.cmake" "$library/cmake/tessera/tesseraTargets.cmake"; do
     [ -e "$file" ] || { echo "not installed: $file"; exit 1; }
 done
-if grep -rqF -e "$(cd "$here/../.." && pwd)" -e "$tmp/staged" "$library/pkgconfig" "$library/cmake" "$prefix/include"; then
-    echo "an installed text file names the build tree:"
-    grep -rnF -e "$(cd "$here/../.." && pwd)" -e "$tmp/staged" "$library/pkgconfig" "$library/cmake" "$prefix/include"
+source=$(cd "$here/../.." && pwd)
+if grep -rnF -e "$source" -e "$tmp/staged" "$library/pkgconfig" "$library/cmake" "$prefix/include"; then
+    echo "installed files name the place they were built in"
     exit 1
 fi
 
@@ -32,8 +32,10 @@ check() { # check PROGRAM dynamic|static: it runs, says the version, and is link
     [ "$said" = "tessera $version" ] || { echo "$1 said '$said', not 'tessera $version'"; exit 1; }
     local needs=no
     objdump -p "$1" | grep -q 'NEEDED *libtessera\.so\.0$' && needs=yes
-    [ "$2/$needs" = dynamic/yes ] || [ "$2/$needs" = static/no ] || { echo "$1: libtessera.so.0 needed: $needs"; exit 1; }
-    echo "$1: ok"
+    case $2/$needs in
+        dynamic/yes | static/no) echo "$1: ok" ;;
+        *) echo "$1: libtessera.so.0 needed: $needs"; exit 1 ;;
+    esac
 }
 
 flags=(-std=c11 -Wall -Wextra -Werror -pedantic)
@@ -53,6 +55,6 @@ check cmake/with_shared dynamic
 check cmake/with_static static
 
 if [ -x "$prefix/bin/tessera" ]; then
-    "$prefix/bin/tessera" --version | grep -qF "$version" || { echo "bin/tessera --version does not say $version"; exit 1; }
+    "$prefix/bin/tessera" --version | grep -qF "$version" || { echo "tessera --version does not say $version"; exit 1; }
     echo "bin/tessera: ok"
 fi

@@ -4,7 +4,8 @@
 set -euo pipefail
 header=$1 library=$2 soname=$3
 
-declared=$(gcc -std=c11 -fsyntax-only -aux-info /dev/stdout "$header" | grep -oE '\btsr_[a-z0-9_]+ \(' | tr -d ' (' | sort -u)
+declared=$(gcc -std=c11 -fsyntax-only -aux-info /dev/stdout "$header" |
+    grep -oE '\btsr_[a-z0-9_]+ \(' | tr -d ' (' | sort -u)
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u)
 [ -n "$declared" ] || { echo "no declarations read from $header"; exit 1; }
 
