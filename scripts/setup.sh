@@ -47,7 +47,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "setup: root or sudo is needed to install: ${missing[*]}" >&2; exit 1; }
+    command -v sudo >/dev/null || { echo "setup: as root, please: apt-get install ${missing[*]}" >&2; exit 1; }
     sudo=(sudo)
 fi
 echo "setup: installing ${missing[*]}" >&2
@@ -58,6 +58,6 @@ apt() {
 }
 if ! apt update || ! apt install -y --no-install-recommends "${missing[@]}"; then
     cat "$log" >&2
-    echo "setup: apt-get could not install: ${missing[*]}" >&2
+    echo "setup: that failed. As root, this installs what is missing: apt-get install ${missing[*]}" >&2
     exit 1
 fi
