@@ -26,10 +26,16 @@ typedef struct mapping {
 
 static mapping table[MAX_MAPPINGS];
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
-static struct sigaction previous;
-static int handler_errno;
-static uintptr_t page_size;
+
+/* Who handled SIGBUS before us. A record is never freed, as a handler may be reading it: a new one is only made when
+ * someone else's handler is found in our place. */
+typedef struct predecessor {
+    struct sigaction action;
+    struct predecessor *older;
+} predecessor;
+
+static _Atomic(predecessor *) previous;
+static uintptr_t page_size; /* set before the first mapping */
 
 /* -------------------------------------------------------------------------------------------------- SIGBUS */
 
@@ -49,30 +55,46 @@ static bool patch(uintptr_t address) {
     return false;
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *context) {
-    int saved = errno;
-    bool ours = info->si_code > 0 && patch((uintptr_t)info->si_addr); /* <= 0: sent by a process */
-    errno = saved;
-    if (ours) return;
-    if (previous.sa_flags & SA_SIGINFO) {
-        previous.sa_sigaction(sig, info, context);
-    } else if (previous.sa_handler == SIG_IGN && info->si_code <= 0) {
-        return;
-    } else if (previous.sa_handler == SIG_IGN || previous.sa_handler == SIG_DFL) {
-        /* As if we were not here: the default action, once this handler has returned. */
-        struct sigaction fatal = {.sa_handler = SIG_DFL};
-        sigaction(sig, &fatal, NULL);
-        raise(sig);
-    } else {
-        previous.sa_handler(sig);
-    }
+/* Default action, once this handler has returned: as if we were not here. */
+static void die(int sig) {
+    struct sigaction fatal = {.sa_handler = SIG_DFL};
+    sigaction(sig, &fatal, NULL);
+    raise(sig);
 }
 
-static void install_handler(void) {
-    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+static void on_sigbus(int sig, siginfo_t *info, void *context) {
+    int saved = errno;
+    bool sent = info->si_code <= 0; /* by a process, not by a fault */
+    bool ours = !sent && patch((uintptr_t)info->si_addr);
+    errno = saved;
+    if (ours) return;
+    /* No state is kept across these calls: handlers of this kind often leave by siglongjmp(). */
+    const struct sigaction *then = &atomic_load(&previous)->action;
+    if (then->sa_flags & SA_SIGINFO)
+        then->sa_sigaction(sig, info, context);
+    else if (then->sa_handler == SIG_DFL || (then->sa_handler == SIG_IGN && !sent)) /* faults cannot be ignored */
+        die(sig);
+    else if (then->sa_handler != SIG_IGN)
+        then->sa_handler(sig);
+}
+
+/* Installs the handler unless it is there; called with every mapping, since programs set up theirs at any time. */
+static tsr_code install_handler(const char *shown, tsr_error *err) {
+    struct sigaction now, action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
-    handler_errno = sigaction(SIGBUS, &action, &previous) == 0 ? 0 : errno;
+    if (sigaction(SIGBUS, NULL, &now) != 0)
+        return tsr_fail(err, TSR_E_IO, "%s: cannot examine the SIGBUS handler: %s", shown, strerror(errno));
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sigbus) return TSR_OK;
+    predecessor *last = atomic_load(&previous);
+    if (!last || last->action.sa_sigaction != now.sa_sigaction || last->action.sa_flags != now.sa_flags) {
+        predecessor *p = malloc(sizeof *p);
+        if (!p) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", shown);
+        *p = (predecessor){now, last};
+        atomic_store(&previous, p);
+    }
+    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (sigaction(SIGBUS, &action, NULL) == 0) return TSR_OK;
+    return tsr_fail(err, TSR_E_IO, "%s: cannot install the SIGBUS handler: %s", shown, strerror(errno));
 }
 
 /* --------------------------------------------------------------------------------------------------- table */
@@ -105,9 +127,10 @@ tsr_code tsr_mapping_open(int fd, const char *path, const uint8_t **base, size_t
     struct stat st;
     if (fstat(fd, &st) != 0) return tsr_fail(err, TSR_E_IO, "%s: cannot examine: %s", shown, strerror(errno));
     if (st.st_size <= 0) return tsr_fail(err, TSR_E_FORMAT, "%s: the file is empty", shown);
-    pthread_once(&handler_once, install_handler);
-    if (handler_errno)
-        return tsr_fail(err, TSR_E_IO, "%s: cannot install the SIGBUS handler: %s", shown, strerror(handler_errno));
+    pthread_mutex_lock(&table_lock);
+    tsr_code code = install_handler(shown, err);
+    pthread_mutex_unlock(&table_lock);
+    if (code != TSR_OK) return code;
 
     int slot = claim_slot();
     if (slot < 0)
@@ -116,7 +139,6 @@ tsr_code tsr_mapping_open(int fd, const char *path, const uint8_t **base, size_t
     mapping *m = &table[slot];
     m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     m->path = strdup(path);
-    tsr_code code = TSR_OK;
     void *p = MAP_FAILED;
     if (m->fd < 0)
         code = tsr_fail(err, TSR_E_IO, "%s: cannot keep the file open: %s", shown, strerror(errno));

@@ -1,9 +1,10 @@
 /* mapping.h: read-only file mappings that survive the file shrinking underneath them.
  *
  * A page of a mapped file that lies past the file's (new) end raises SIGBUS when touched. Every mapping is entered in
- * a small table; a SIGBUS handler, installed with the first mapping, replaces a known mapping by zeros from the
- * faulting page on and marks it damaged; other SIGBUS go on to whatever handler was there before. Whoever reads a
- * mapping asks tsr_mapping_check() afterwards (the session does after each eval) and reports the file instead of dying.
+ * a small table; a SIGBUS handler, installed with the first mapping (and again with a later one, should a program have
+ * replaced it meanwhile), replaces a known mapping by zeros from the faulting page on and marks it damaged; other SIGBUS
+ * go on to whatever handler was there before. Whoever reads a mapping asks tsr_mapping_check() afterwards (the session
+ * does after each eval) and reports the file instead of dying.
  */
 #ifndef TSR_CORE_MAPPING_H
 #define TSR_CORE_MAPPING_H
