@@ -42,7 +42,8 @@ void tsr_buf_printf(tsr_buf *b, const char *fmt, ...) {
     va_start(ap, fmt);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n < 0 || !reserve(b, (size_t)n)) return;
+    if (n < 0) b->oom = true; /* printf failed: sticky too, so that nothing is lost in silence */
+    if (!reserve(b, n < 0 ? 0 : (size_t)n)) return;
     va_start(ap, fmt);
     vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
     va_end(ap);

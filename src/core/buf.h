@@ -1,5 +1,6 @@
-/* buf.h: a growable byte string. Zero-initialise to start. Out of memory is sticky: appends become no-ops and
- * `oom` stays set, so a writer checks once at its end. data is NUL-terminated after any successful append. */
+/* buf.h: a growable byte string. Zero-initialise to start. Out of memory (or a failing printf) is sticky: appends
+ * become no-ops and `oom` stays set, so a writer checks once at its end. data is NUL-terminated after any successful
+ * append. */
 #ifndef TSR_CORE_BUF_H
 #define TSR_CORE_BUF_H
 
@@ -12,6 +13,7 @@ typedef struct tsr_buf {
     bool oom;
 } tsr_buf;
 
+/* bytes and arguments must not point into the buffer itself: it may move. */
 void tsr_buf_append(tsr_buf *b, const void *bytes, size_t n);
 void tsr_buf_puts(tsr_buf *b, const char *s);
 void tsr_buf_putc(tsr_buf *b, char c);

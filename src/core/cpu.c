@@ -12,9 +12,9 @@
 enum { REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
 
 /* XCR0 bits, Intel SDM vol. 1, 13.3. */
-#define STATE_AVX (UINT64_C(3) << 1)     /* SSE, upper halves of YMM */
+#define STATE_AVX    (UINT64_C(3) << 1)  /* SSE, upper halves of YMM */
 #define STATE_AVX512 (UINT64_C(7) << 5)  /* masks, upper halves of ZMM0-15, ZMM16-31 */
-#define STATE_AMX (UINT64_C(3) << 17)    /* tile configuration, tile data */
+#define STATE_AMX    (UINT64_C(3) << 17) /* tile configuration, tile data */
 
 struct regs {
     unsigned eax, ebx, ecx, edx;
@@ -74,18 +74,18 @@ static void read_family(unsigned eax) {
 
 /* Every server model that has AMX units; numbers as in Linux arch/x86/include/asm/intel-family.h. */
 static bool made_with_amx(int family, int model) {
-    if (family == 19) return model == 0x01;            /* Diamond Rapids */
+    if (family == 19) return model == 0x01; /* Diamond Rapids */
     if (family != 6) return false;
-    return model == 0x8f || model == 0xcf              /* Sapphire Rapids, Emerald Rapids */
-           || model == 0xad || model == 0xae;          /* Granite Rapids X and D */
+    return model == 0x8f || model == 0xcf     /* Sapphire Rapids, Emerald Rapids */
+           || model == 0xad || model == 0xae; /* Granite Rapids X and D */
 }
 
 static void read_hypervisor(void) {
     static const struct {
         const char *signature, *name;
-    } known[] = {{"KVMKVMKVM", "KVM"},         {"Microsoft Hv", "Hyper-V"},  {"VMwareVMware", "VMware"},
-                 {"XenVMMXenVMM", "Xen"},      {"TCGTCGTCGTCG", "QEMU TCG"}, {"VBoxVBoxVBox", "VirtualBox"},
-                 {"bhyve bhyve ", "bhyve"},    {"ACRNACRNACRN", "ACRN"},     {" lrpepyh  vr", "Parallels"}};
+    } known[] = {{"KVMKVMKVM", "KVM"},      {"Microsoft Hv", "Hyper-V"},  {"VMwareVMware", "VMware"},
+                 {"XenVMMXenVMM", "Xen"},   {"TCGTCGTCGTCG", "QEMU TCG"}, {"VBoxVBoxVBox", "VirtualBox"},
+                 {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"},     {" lrpepyh  vr", "Parallels"}};
     struct regs r;
     __cpuid(0x40000000, r.eax, r.ebx, r.ecx, r.edx); /* above the range that __get_cpuid_count accepts */
     char signature[13] = {0};
@@ -137,7 +137,8 @@ static void list_features(tsr_cpu *c) {
                {c->amx_fp16 && c->os_amx, "amx_fp16"}};
     size_t n = 0;
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (all[k].has) n += (size_t)snprintf(c->features + n, sizeof c->features - n, "%s%s", n ? " " : "", all[k].name);
+        if (all[k].has)
+            n += (size_t)snprintf(c->features + n, sizeof c->features - n, "%s%s", n ? " " : "", all[k].name);
 }
 
 static void read_features(tsr_cpu *c) {
@@ -207,16 +208,18 @@ int tsr_tier_find(const char *name) {
 /* CPUID does not show AMX: who took it away? */
 static tsr_code verdict_no_cpuid(const tsr_amx_facts *f, tsr_error *err) {
     if (f->silicon && f->hypervisor)
-        return tsr_fail(err, TSR_E_UNSUPPORTED,
-                        "AMX is hidden by the hypervisor (%s): this CPU (%s, family %d model %d) is made with it, but the "
-                        "virtual CPU lacks it (CPUID 7.0 EDX bit 24 is 0); give the guest amx-tile, amx-int8 and "
-                        "amx-bf16, for example by passing the host's CPU model through",
-                        f->hypervisor, f->brand, f->family, f->model);
+        return tsr_fail(
+            err, TSR_E_UNSUPPORTED,
+            "AMX is hidden by the hypervisor (%s): this CPU (%s, family %d model %d) is made with it, but the "
+            "virtual CPU lacks it (CPUID 7.0 EDX bit 24 is 0); give the guest amx-tile, amx-int8 and "
+            "amx-bf16, for example by passing the host's CPU model through",
+            f->hypervisor, f->brand, f->family, f->model);
     if (f->silicon)
-        return tsr_fail(err, TSR_E_UNSUPPORTED,
-                        "AMX is switched off by the firmware: this CPU (%s, family %d model %d) is made with it, but CPUID "
-                        "lacks it (7.0 EDX bit 24 is 0); look for AMX in the firmware's setup",
-                        f->brand, f->family, f->model);
+        return tsr_fail(
+            err, TSR_E_UNSUPPORTED,
+            "AMX is switched off by the firmware: this CPU (%s, family %d model %d) is made with it, but CPUID "
+            "lacks it (7.0 EDX bit 24 is 0); look for AMX in the firmware's setup",
+            f->brand, f->family, f->model);
     if (f->hypervisor)
         return tsr_fail(err, TSR_E_UNSUPPORTED,
                         "the CPU lacks AMX (%s, family %d model %d, as the hypervisor %s presents it); if the host has "
@@ -234,7 +237,9 @@ static tsr_code verdict_refused(int error, tsr_error *err) {
     switch (error) {
     case EPERM:
     case EACCES: advice = "a seccomp filter (container, sandbox) forbids arch_prctl; allow it"; break;
-    case ENOSPC: advice = "an alternate signal stack is too small for tile data (8 KiB more per frame); enlarge it"; break;
+    case ENOSPC:
+        advice = "an alternate signal stack is too small for tile data (8 KiB more per frame); enlarge it";
+        break;
     case EINVAL:
     case ENOSYS:
     case EOPNOTSUPP: advice = "Linux 5.16 or later is needed, booted without options that disable AMX"; break;
@@ -247,16 +252,18 @@ static tsr_code verdict_refused(int error, tsr_error *err) {
 tsr_code tsr_amx_verdict(const tsr_amx_facts *f, tsr_error *err) {
     if (!f->cpuid) return verdict_no_cpuid(f, err);
     if ((f->xstate & STATE_AMX) != STATE_AMX)
-        return tsr_fail(err, TSR_E_UNSUPPORTED,
-                        "AMX is unusable: CPUID shows the instructions but not the tile state (leaf 0xd is 0x%llx without "
-                        "bits 17 and 18); %s%s must offer XTILECFG and XTILEDATA",
-                        (unsigned long long)f->xstate, f->hypervisor ? "the hypervisor " : "the firmware",
-                        f->hypervisor ? f->hypervisor : "");
+        return tsr_fail(
+            err, TSR_E_UNSUPPORTED,
+            "AMX is unusable: CPUID shows the instructions but not the tile state (leaf 0xd is 0x%llx without "
+            "bits 17 and 18); %s%s must offer XTILECFG and XTILEDATA",
+            (unsigned long long)f->xstate, f->hypervisor ? "the hypervisor " : "the firmware",
+            f->hypervisor ? f->hypervisor : "");
     if ((f->xcr0 & STATE_AMX) != STATE_AMX)
-        return tsr_fail(err, TSR_E_UNSUPPORTED,
-                        "AMX is not enabled by the kernel (XCR0 is 0x%llx without bits 17 and 18); Linux 5.16 or later is "
-                        "needed, booted without noxsave or clearcpuid=",
-                        (unsigned long long)f->xcr0);
+        return tsr_fail(
+            err, TSR_E_UNSUPPORTED,
+            "AMX is not enabled by the kernel (XCR0 is 0x%llx without bits 17 and 18); Linux 5.16 or later is "
+            "needed, booted without noxsave or clearcpuid=",
+            (unsigned long long)f->xcr0);
     if (f->prctl_errno) return verdict_refused(f->prctl_errno, err);
     return TSR_OK;
 }

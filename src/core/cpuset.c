@@ -99,6 +99,7 @@ static bool first_of_core(const char *root, const cpu_mask *allowed, int cpu, ts
 static void tighten(tsr_cpuset *out, double quota_us, double period_us) {
     if (!(quota_us > 0 && period_us > 0)) return;
     double quota = quota_us / period_us;
+    if (!isfinite(quota)) return;
     if (out->quota == 0 || quota < out->quota) out->quota = quota;
 }
 
@@ -128,9 +129,10 @@ static bool leaves_namespace(const char *path) {
     return strncmp(path, "/..", 3) == 0 && (path[3] == '/' || path[3] == '\0');
 }
 
-/* Where our cgroup lies below a mount that shows mount_root, or NULL when that mount does not show it. Both are relative
- * to the root of our cgroup namespace and begin with "/.." when outside it. A mount made outside the namespace ("/../..")
- * shows an ancestor of ours, but we are not told the names in between: at least that ancestor's own limit counts (""). */
+/* Where our cgroup lies below a mount that shows mount_root, or NULL when that mount does not show it. Both are
+ * relative to the root of our cgroup namespace and begin with "/.." when outside it. A mount made outside the namespace
+ * ("/../..") shows an ancestor of ours, but we are not told the names in between: at least that ancestor's own limit
+ * counts (""). */
 static const char *below_mount(const char *path, const char *mount_root) {
     size_t n = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
     if (strncmp(path, mount_root, n) == 0 && (path[n] == '/' || path[n] == '\0'))

@@ -52,7 +52,7 @@ struct worker {
 struct tsr_pool {
     int n, n_groups;
     int64_t spin_ns;
-    bool crowded; /* more threads than CPUs */
+    bool crowded;  /* more threads than CPUs */
     tsr_job_fn fn; /* NULL: workers end */
     void *ctx;
     struct word start;   /* bumped when a job is there */
@@ -235,10 +235,11 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
     pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
     if (rc == 0) return p;
     stop(p, i - 1);
-    tsr_fail(err, rc == ENOMEM ? TSR_E_NOMEM : TSR_E_LIMIT,
-             "cannot start thread %d of %d: %s; use fewer threads, or raise the limit on processes (ulimit -u, pids.max "
-             "of the cgroup) or on memory (ulimit -v, ulimit -s)",
-             i + 1, n_threads, strerror(rc));
+    tsr_fail(
+        err, rc == ENOMEM ? TSR_E_NOMEM : TSR_E_LIMIT,
+        "cannot start thread %d of %d: %s; use fewer threads, or raise the limit on processes (ulimit -u, pids.max "
+        "of the cgroup) or on memory (ulimit -v, ulimit -s)",
+        i + 1, n_threads, strerror(rc));
     return NULL;
 }
 
