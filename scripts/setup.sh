@@ -26,6 +26,8 @@ need ninja-build command -v ninja
 need pkg-config command -v pkg-config
 need libpcre2-dev library libpcre2-8
 need libjansson-dev library jansson
+need libutf8proc-dev library libutf8proc
+need libxxhash-dev library libxxhash
 need libedit-dev library libedit
 need libcmocka-dev library cmocka
 need python3 command -v python3
