@@ -124,7 +124,6 @@ static tsr_code check_bools(const parser *p, const uint8_t *v, uint64_t n) {
 }
 
 static tsr_code read_strings(parser *p, tsr_gguf_kv *kv) {
-    if (kv->n > (p->size - p->pos) / sizeof(uint64_t)) return truncated(p);
     size_t start = p->pos;
     tsr_str s;
     for (uint64_t i = 0; i < kv->n; i++)
