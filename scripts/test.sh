@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [JOBS]: everything CI checks. Builds release (gcc and clang), asan, tsan and fuzz, then runs, JOBS at a time,
-# the unit tests under each, the Python tests, every fuzz target for some seconds on its corpus, and the package test.
+# the unit tests under each (those that start threads under tsan), the Python tests, every fuzz target for some seconds
+# on its corpus, and the package tests.
 # Logs are in build/test. The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -113,8 +114,11 @@ echo "building: release, asan, tsan, fuzz, release-clang"
 background venv scripts/venv.sh
 background model python3 scripts/fetch_model.py smollm2
 for preset in release asan tsan fuzz release-clang; do
-    targets=()
-    [ "$preset" = tsan ] && targets=(thread_tests)
+    case $preset in
+        tsan) targets=(thread_tests) ;;
+        fuzz) targets=(fuzzers) ;;
+        *) targets=(all) ;;
+    esac
     started[build-$preset]=$SECONDS
     scripts/build.sh "$preset" "$slots" "${targets[@]}" >"$logs/build-$preset.log" 2>&1 </dev/null &
     running[$!]=build-$preset
@@ -134,6 +138,9 @@ fi
     counted_job ctest-asan "${fixed[@]}" ctest --test-dir build/asan --output-junit "$logs/ctest-asan.xml"
 [ -n "${ok[build-tsan]:-}" ] &&
     counted_job ctest-tsan "${fixed[@]}" ctest --test-dir build/tsan -L threads --output-junit "$logs/ctest-tsan.xml"
+[ -n "${ok[build-release-clang]:-}" ] &&
+    counted_job ctest-release-clang ctest --test-dir build/release-clang -L unit \
+        --output-junit "$logs/ctest-release-clang.xml"
 if [ -n "${ok[build-fuzz]:-}" ]; then
     for source in tests/fuzz/fuzz_*.c; do
         name=$(basename "$source" .c)
