@@ -165,10 +165,23 @@ static void stop(tsr_pool *p, int n_started) {
     free(p);
 }
 
-/* Worker i goes i cores after the one the caller is on, so that programs running side by side do not all pile up on
- * the first cores, and the caller keeps its own. Refused by the kernel: left where it is. */
-static void pin_worker(const struct worker *w, const tsr_cpuset *set, int caller_core) {
-    int cpu = set->first_cpus[(caller_core + w->index) % set->n_physical];
+static int usable_cpus(const tsr_cpuset *set) {
+    if (set->quota > 0 && set->quota < set->n_logical) return (int)ceil(set->quota);
+    return set->n_logical;
+}
+
+int tsr_pool_place(const tsr_cpuset *set, int n_threads, int caller_cpu, int i) {
+    if (n_threads > set->n_physical || n_threads > usable_cpus(set)) return -1;
+    /* On the second thread of a core the remainder is right where those are numbered after all first ones (usual); else
+     * it still spreads programs out, and the caller, not pinned, makes way. */
+    int core = caller_cpu > 0 ? caller_cpu % set->n_physical : 0;
+    for (int k = 0; k < set->n_physical; k++)
+        if (set->first_cpus[k] == caller_cpu) core = k;
+    return set->first_cpus[(core + i) % set->n_physical];
+}
+
+/* Refused by the kernel: the worker stays where it is. */
+static void pin_worker(const struct worker *w, int cpu) {
     cpu_set_t *mask = CPU_ALLOC(cpu + 1);
     if (!mask) return;
     size_t size = CPU_ALLOC_SIZE(cpu + 1);
@@ -176,13 +189,6 @@ static void pin_worker(const struct worker *w, const tsr_cpuset *set, int caller
     CPU_SET_S(cpu, size, mask);
     pthread_setaffinity_np(w->thread, size, mask);
     CPU_FREE(mask);
-}
-
-static int core_of_caller(const tsr_cpuset *set) {
-    int cpu = sched_getcpu();
-    for (int k = 0; k < set->n_physical; k++)
-        if (set->first_cpus[k] == cpu) return k;
-    return 0;
 }
 
 /* New threads inherit the signal mask, so it is set around their creation. Faults must stay deliverable: a blocked
@@ -193,11 +199,6 @@ static void block_asynchronous_signals(sigset_t *old) {
     sigfillset(&set);
     for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) sigdelset(&set, faults[k]);
     pthread_sigmask(SIG_BLOCK, &set, old);
-}
-
-static int usable_cpus(const tsr_cpuset *set) {
-    if (set->quota > 0 && set->quota < set->n_logical) return (int)ceil(set->quota);
-    return set->n_logical;
 }
 
 tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
@@ -219,8 +220,7 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
     p->n_groups = (n_threads + FAN_IN - 1) / FAN_IN;
     p->crowded = n_threads > usable_cpus(&set);
     p->spin_ns = p->crowded ? SPIN_NS_CROWDED : SPIN_NS;
-    pin = pin && n_threads <= set.n_physical && n_threads <= usable_cpus(&set);
-    int caller_core = core_of_caller(&set);
+    int caller_cpu = sched_getcpu();
 
     sigset_t old_mask;
     block_asynchronous_signals(&old_mask);
@@ -230,7 +230,8 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
         *w = (struct worker){.pool = p, .index = i};
         rc = pthread_create(&w->thread, NULL, worker_main, w);
         if (rc) break;
-        if (pin) pin_worker(w, &set, caller_core);
+        int cpu = pin ? tsr_pool_place(&set, n_threads, caller_cpu, i) : -1;
+        if (cpu >= 0) pin_worker(w, cpu);
     }
     pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
     if (rc == 0) return p;

@@ -12,6 +12,7 @@
 #ifndef TSR_CORE_THREADS_H
 #define TSR_CORE_THREADS_H
 
+#include "core/cpu.h"
 #include "core/error.h"
 
 typedef struct tsr_pool tsr_pool;
@@ -34,6 +35,11 @@ void tsr_pool_barrier(tsr_pool *p, int i);
  * Reset to 0 by tsr_pool_run before the job starts. It never runs past count, so a job of two phases asks for
  * tsr_pool_next(p, a) before and tsr_pool_next(p, a + b) after a barrier. */
 int64_t tsr_pool_next(tsr_pool *p, int64_t count);
+
+/* Where a pool of n_threads, opened from caller_cpu, pins worker i (1 <= i < n_threads): a CPU, or -1 for nowhere. Pure.
+ * Worker i goes i cores after the caller's, so that the caller keeps its own, and programs side by side do not all pile
+ * up on the first cores. */
+int tsr_pool_place(const tsr_cpuset *set, int n_threads, int caller_cpu, int i);
 
 /* [*begin, *end) = part i of n of `total` items, cut at multiples of `unit`. Pure. */
 void tsr_split(int64_t total, int64_t unit, int i, int n, int64_t *begin, int64_t *end);

@@ -225,6 +225,32 @@ static void test_thread_state(void **state) {
     assert_false(sigismember(&set, SIGINT));
 }
 
+static void test_places(void **state) {
+    (void)state;
+    /* Four cores, the first thread of each: 2, 3, 5, 9; their second threads: 12, 13, 15, 19. */
+    static tsr_cpuset set = {.n_logical = 8, .n_physical = 4, .first_cpus = {2, 3, 5, 9}};
+    for (int caller = -1; caller < 20; caller++) {
+        for (int n = 2; n <= 4; n++) {
+            unsigned taken = 0;
+            for (int i = 1; i < n; i++) {
+                int cpu = tsr_pool_place(&set, n, caller, i);
+                assert_true(cpu == 2 || cpu == 3 || cpu == 5 || cpu == 9);
+                assert_int_not_equal(cpu, caller);
+                assert_false(taken >> cpu & 1); /* distinct */
+                taken |= 1u << cpu;
+            }
+        }
+        assert_int_equal(tsr_pool_place(&set, 5, caller, 1), -1); /* more threads than cores */
+    }
+    assert_int_equal(tsr_pool_place(&set, 2, 2, 1), 3);
+    assert_int_equal(tsr_pool_place(&set, 2, 5, 1), 9);
+    assert_int_equal(tsr_pool_place(&set, 2, 9, 1), 2);
+    assert_int_not_equal(tsr_pool_place(&set, 2, 12, 1), tsr_pool_place(&set, 2, 13, 1));
+    set.quota = 2.5;
+    assert_int_equal(tsr_pool_place(&set, 3, 2, 1), 3);
+    assert_int_equal(tsr_pool_place(&set, 4, 2, 1), -1); /* more than the quota */
+}
+
 /* The one CPU this thread may run on, or -1 when there are several. */
 static void look_at_cpus(void *ctx, int i, int n) {
     (void)n;
@@ -409,19 +435,11 @@ static void test_latency(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_oversubscribed),
-        cmocka_unit_test(test_largest),
-        cmocka_unit_test(test_barrier),
-        cmocka_unit_test(test_next),
-        cmocka_unit_test(test_thread_state),
-        cmocka_unit_test(test_pinning),
-        cmocka_unit_test(test_close),
-        cmocka_unit_test(test_two_pools),
-        cmocka_unit_test(test_bad_counts),
-        cmocka_unit_test(test_no_threads_left),
-        cmocka_unit_test(test_split),
-        cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_sums),      cmocka_unit_test(test_oversubscribed), cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_barrier),   cmocka_unit_test(test_next),           cmocka_unit_test(test_thread_state),
+        cmocka_unit_test(test_places),    cmocka_unit_test(test_pinning),        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_two_pools), cmocka_unit_test(test_bad_counts),     cmocka_unit_test(test_no_threads_left),
+        cmocka_unit_test(test_split),     cmocka_unit_test(test_latency),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
