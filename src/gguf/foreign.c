@@ -52,7 +52,7 @@ static bool is_safetensors(const uint8_t *p, size_t n) {
     uint64_t header;
     if (n < 9) return false;
     memcpy(&header, p, sizeof header);
-    return header >= 2 && header < (UINT64_C(1) << 30) && p[8] == '{';
+    return header < (UINT64_C(1) << 30) && p[8] == '{';
 }
 
 static bool is_all(const uint8_t *p, size_t n, uint8_t value) {

@@ -98,48 +98,38 @@ static tsr_code split_count(const tsr_gguf *g, int64_t *count, tsr_error *err) {
     return code;
 }
 
-/* NAME-%05d-of-%05d.gguf for part no (from 0) of count, made from the path of any part. NULL: not such a path. */
-static char *part_path(const char *path, int64_t no, int64_t count, bool *out_of_memory) {
+/* The path of part no (from 0) of count: path with its last bytes, which should be -00001-of-00003.gguf or the like,
+ * exchanged. NULL when memory is out. */
+static char *part_path(const char *path, int64_t no, int64_t count) {
     char suffix[64];
-    *out_of_memory = false;
-    size_t n = strlen(path), m = strlen("-00001-of-00003.gguf");
-    if (n <= m) return NULL;
-    int part = 0, parts = 0, used = 0;
-    const char *end = path + n - m;
-    if (sscanf(end, "-%5d-of-%5d.gguf%n", &part, &parts, &used) != 2 || used != (int)m || parts != count) return NULL;
-    snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", part, parts);
-    if (strcmp(suffix, end) != 0) return NULL; /* "-   +1-of-..." also scans */
-    char *result = malloc(n + 1);
-    if (!result) {
-        *out_of_memory = true;
-        return NULL;
-    }
-    snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", (int)no + 1, (int)count);
-    memcpy(result, path, n - m);
-    memcpy(result + (n - m), suffix, m + 1);
+    int m = snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", (int)no + 1, (int)count);
+    size_t n = strlen(path), kept = n > (size_t)m ? n - (size_t)m : 0;
+    char *result = malloc(kept + (size_t)m + 1);
+    if (!result) return NULL;
+    memcpy(result, path, kept);
+    memcpy(result + kept, suffix, (size_t)m + 1);
     return result;
 }
 
-static tsr_code fail_part_name(const tsr_gguf *g, int64_t no, int64_t count, bool out_of_memory, tsr_error *err) {
+static tsr_code fail_part_name(const tsr_gguf *g, int64_t no, int64_t count, tsr_error *err) {
     char label[TSR_GGUF_LABEL];
-    tsr_gguf_label(g, 0, label);
-    if (out_of_memory) return tsr_fail(err, TSR_E_NOMEM, "%s: out of memory", label);
     return tsr_fail(err, TSR_E_ARG,
                     "%s: part %lld of a model split into %lld files, so its name must end in -%05d-of-%05d.gguf; "
                     "give the parts their original names, all in one directory",
-                    label, (long long)no + 1, (long long)count, (int)no + 1, (int)count);
+                    tsr_gguf_label(g, 0, label), (long long)no + 1, (long long)count, (int)no + 1, (int)count);
 }
 
 /* Checks that g, the file the user named, is part 0 of count and named so. */
 static tsr_code check_first(const tsr_gguf *g, int64_t count, tsr_error *err) {
     int64_t no = 0;
-    bool oom;
     tsr_code code = tsr_gguf_get_int(g, "split.no", 0, count - 1, &no, err);
     if (code != TSR_OK) return code;
-    char *named = part_path(g->files[0].path, no, count, &oom);
-    char *first = part_path(g->files[0].path, 0, count, &oom);
-    if (!named || !first || strcmp(named, g->files[0].path) != 0) {
-        code = fail_part_name(g, no, count, oom, err);
+    char *named = part_path(g->files[0].path, no, count);
+    char *first = part_path(g->files[0].path, 0, count);
+    if (!named || !first) {
+        code = tsr_fail(err, TSR_E_NOMEM, "out of memory while opening a split model");
+    } else if (strcmp(named, g->files[0].path) != 0) {
+        code = fail_part_name(g, no, count, err);
     } else if (no != 0) {
         char label[TSR_GGUF_LABEL], shown[TSR_GGUF_LABEL];
         code = tsr_fail(err, TSR_E_ARG, "%s: part %lld of %lld of a split model; open its first file: %s",
@@ -182,9 +172,8 @@ static tsr_code absorb(tsr_gguf *g, tsr_gguf *part, tsr_error *err) {
 }
 
 static tsr_code open_part(tsr_gguf *g, int64_t no, int64_t count, int64_t n_tensors, tsr_error *err) {
-    bool oom;
-    char *path = part_path(g->files[0].path, no, count, &oom);
-    if (!path) return fail_part_name(g, no, count, oom, err);
+    char *path = part_path(g->files[0].path, no, count);
+    if (!path) return tsr_fail(err, TSR_E_NOMEM, "out of memory while opening a split model");
     tsr_error why = {0};
     tsr_gguf *part = open_one(path, &why);
     tsr_code code = part ? TSR_OK : why.code;

@@ -137,7 +137,6 @@ static void test_split_names(void **state) {
     (void)state;
     part first = {0, 3, 2, "a", 1};
     static const char *const bad[] = {"model.gguf",
-                                      "-00001-of-00003.gguf",
                                       "m-00001-of-00004.gguf",
                                       "m-1-of-3.gguf",
                                       "m-00002-of-00003.gguf",
@@ -147,7 +146,6 @@ static void test_split_names(void **state) {
                                       "m-0x001-of-00003.gguf",
                                       "x.gguf"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        if (bad[i][0] == '-') continue; /* a NAME may be empty when there is a directory before it */
         write_part(bad[i], first);
         refuse(bad[i], TSR_E_ARG, "part 1 of a model split into 3 files", "-00001-of-00003.gguf");
     }
@@ -219,20 +217,29 @@ static void test_not_a_file(void **state) {
     assert_null(tsr_gguf_open("/dev/zero", NULL));
 }
 
+static int count_descriptors(void) {
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    assert_non_null(d);
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+
 /* Opening and failing leaves no descriptor behind. */
 static void test_no_descriptor_leaks(void **state) {
     (void)state;
     char path[512];
-    int before = open("/dev/null", O_RDONLY);
-    close(before);
+    int before = count_descriptors();
     write_good();
     join(path, "m-00001-of-00003.gguf");
-    tsr_gguf_close(tsr_gguf_open(path, NULL));
+    tsr_gguf *g = tsr_gguf_open(path, NULL);
+    assert_non_null(g);
+    tsr_gguf_close(g);
+    assert_int_equal(count_descriptors(), before);
     write_part("m-00003-of-00003.gguf", (part){2, 3, 9, "c", 0});
     for (int i = 0; i < 2000; i++) assert_null(tsr_gguf_open(path, NULL)); /* beyond the 1024 slots of the table */
-    int after = open("/dev/null", O_RDONLY);
-    close(after);
-    assert_int_equal(before, after);
+    assert_int_equal(count_descriptors(), before);
 }
 
 /* A file that shrinks while its tensors are being read: zeros and an error, not a dead process. */

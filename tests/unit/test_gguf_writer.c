@@ -267,7 +267,9 @@ static void test_misuse(void **state) {
     add_tensor(w, "twice", TSR_F32, 1, 1);
     assert_int_equal(tsr_gguf_writer_begin(w, &err), TSR_E_ARG);
     assert_non_null(strstr(err.message, "tensor 'twice' was added twice"));
-    tsr_gguf_writer_abort(w);
+    assert_int_equal(tsr_gguf_writer_data(w, ne, 4, &err), TSR_E_ARG);
+    assert_int_equal(tsr_gguf_writer_finish(w, &err), TSR_E_ARG);
+    assert_non_null(strstr(err.message, "failed before"));
     tsr_gguf_writer_abort(NULL);
     free(path);
 }

@@ -65,6 +65,9 @@ static void test_reads(void **state) {
     assert_int_equal(count_x(&m, 0, m.size), m.size);
     assert_int_equal(tsr_mapping_check(m.id, NULL), TSR_OK);
     tsr_mapping_close(m.id);
+    unsigned char resident;
+    assert_int_equal(mincore((void *)(uintptr_t)m.base, 1, &resident), -1); /* nothing is mapped there any more */
+    assert_int_equal(errno, ENOMEM);
 }
 
 static void test_empty(void **state) {
@@ -109,6 +112,17 @@ static void test_truncation(void **state) {
         truncated_to(keep[i], false);
         truncated_to(keep[i], true);
     }
+}
+
+/* The file is whole again before anyone asks: what was read meanwhile was zeros all the same. */
+static void test_loss_is_remembered(void **state) {
+    (void)state;
+    mapped m = map_new(20000, "model");
+    assert_int_equal(ftruncate(m.fd, 0), 0);
+    assert_int_equal(count_x(&m, 10000, 10001), 0);
+    assert_int_equal(ftruncate(m.fd, 20000), 0);
+    assert_int_equal(tsr_mapping_check(m.id, NULL), TSR_E_IO);
+    unmap(m);
 }
 
 /* A slot that held a damaged mapping serves the next one as new. */
@@ -166,6 +180,35 @@ static void test_threads(void **state) {
     }
     assert_int_equal(tsr_mapping_check(m.id, NULL), TSR_E_IO);
     unmap(m);
+}
+
+/* Threads open, lose and close mappings of their own side by side. Returns the number of surprises. */
+static void *open_and_close(void *arg) {
+    (void)arg;
+    size_t wrong = 0;
+    for (int i = 0; i < 100; i++) {
+        char path[] = "/tmp/tessera-test-XXXXXX";
+        mapped m = {.fd = mkstemp(path)};
+        unlink(path);
+        if (ftruncate(m.fd, 9000) != 0) wrong++;
+        if (tsr_mapping_open(m.fd, path, &m.base, &m.size, &m.id, NULL) != TSR_OK) return (void *)1000;
+        if (i % 2 && ftruncate(m.fd, 0) != 0) wrong++;
+        wrong += count_x(&m, 0, m.size);
+        wrong += tsr_mapping_check(m.id, NULL) != (i % 2 ? TSR_E_IO : TSR_OK);
+        unmap(m);
+    }
+    return (void *)wrong;
+}
+
+static void test_threads_of_their_own(void **state) {
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        void *wrong;
+        pthread_join(threads[i], &wrong);
+        assert_null(wrong);
+    }
 }
 
 /* ---------------------------------------------------------------------------- SIGBUS that is not about our files */
@@ -282,10 +325,15 @@ static void test_foreign_signals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_foreign_signals), cmocka_unit_test(test_reads),
-        cmocka_unit_test(test_empty),           cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_slot_reuse),      cmocka_unit_test(test_table_is_bounded),
+        cmocka_unit_test(test_foreign_signals),
+        cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_loss_is_remembered),
+        cmocka_unit_test(test_slot_reuse),
+        cmocka_unit_test(test_table_is_bounded),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
