@@ -1,0 +1,84 @@
+/* buffer.h: buffer types, the seam between weights and whoever computes with them.
+ *
+ * A tensor of the model lives in one buffer; the buffer's type decides the layout of the bytes and which kernel works on
+ * them. An operation asks the tensor's buffer type, never the format. New places for weights (packed layouts, devices)
+ * are new buffer types; the forward pass does not change.
+ */
+#ifndef TSR_BUFFER_BUFFER_H
+#define TSR_BUFFER_BUFFER_H
+
+#include "gguf/gguf.h"
+#include "kernels/kernels.h"
+
+/* What the model does with a tensor. */
+typedef enum tsr_op {
+    TSR_OP_MATMUL,         /* y = x W^T, W [n, k] */
+    TSR_OP_MATMUL_EXPERTS, /* one of e matrices [n, k], chosen per token */
+    TSR_OP_ROWS,           /* single rows are read: token embeddings */
+    TSR_OP_VECTOR          /* read as f32: norm weights, biases, rope factors */
+} tsr_op;
+
+typedef struct tsr_buffer_type tsr_buffer_type;
+typedef struct tsr_buffer tsr_buffer;
+
+/* A tensor as the forward pass sees it: [n_experts][n][k], k contiguous in the file's order. */
+typedef struct tsr_weight {
+    const char *name;              /* the GGUF tensor's; NULL: the model does not have this weight */
+    tsr_type type;                 /* format in the file */
+    int64_t k, n, n_experts;
+    const tsr_buffer_type *buffer_type;
+    const void *data;              /* in the buffer type's layout */
+    size_t row_bytes;              /* host layout: bytes from row to row */
+    const struct tsr_weight *parts; /* [n_experts] matrices of their own (files from before merged experts), else NULL */
+    const char *reason;            /* why no faster buffer type took it, or "" */
+} tsr_weight;
+
+/* One product for all threads of a pool: y[m, n] = x[m, k] W[expert]^T. */
+typedef struct tsr_matmul {
+    const tsr_kernels *kern;
+    tsr_pool *pool;
+    float *scratch;                /* per thread, TSR_MATMUL_SCRATCH_FLOATS */
+    const tsr_weight *w;
+    int64_t expert;                /* 0 for plain matrices */
+    const float *x;                /* [m, k], rows ldx apart */
+    int64_t ldx, m;
+    float *y;                      /* [m, n], rows ldy apart */
+    int64_t ldy;
+} tsr_matmul;
+
+struct tsr_buffer_type {
+    const char *name;                                                   /* "host" */
+    /* NULL when this type can hold the tensor for op, else the reason why not (static text). */
+    const char *(*refuses)(const tsr_gguf_tensor *t, tsr_op op);
+    /* Bytes that the tensor takes in a buffer of this type; 0 when it stays where the file is mapped. */
+    size_t (*size)(const tsr_gguf_tensor *t);
+    /* A buffer of n bytes, 64-byte aligned; NULL in types whose size() is always 0, like free. */
+    tsr_buffer *(*alloc)(size_t n, tsr_error *err);
+    void (*free)(tsr_buffer *b);
+    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout and fills w->data. b is NULL when size()
+     * is 0 for every tensor. */
+    tsr_code (*set_tensor)(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err);
+    /* The exact inverse: the tensor's GGUF bytes into out[n_bytes]. */
+    void (*get_tensor)(const tsr_weight *w, void *out, size_t n_bytes);
+    const char *(*layout)(const tsr_weight *w);                         /* "gguf" */
+    const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op);
+    void (*matmul)(const tsr_matmul *job);
+};
+
+/* GGUF blocks as the file has them: mapped... */
+extern const tsr_buffer_type tsr_buffer_host_mapped;
+/* ...or copied into memory (--no-mmap). */
+extern const tsr_buffer_type tsr_buffer_host_copied;
+
+/* The one place that decides where a tensor goes: the first type of the ranking that does not refuse. *reason says why
+ * better-ranked types refused ("" when the first took it). NULL when none takes it; then *reason is the last refusal. */
+const tsr_buffer_type *tsr_buffer_select(const tsr_buffer_type *const *ranking, size_t n, const tsr_gguf_tensor *t,
+                                         tsr_op op, const char **reason);
+
+/* Runs job with the kernel of the buffer type that holds job->w (or its part, for experts in parts). */
+void tsr_matmul_run(const tsr_matmul *job);
+
+/* Row `row` of a weight that is in host layout, as f32 into out[k]. */
+void tsr_weight_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
+
+#endif

@@ -1,0 +1,110 @@
+/* host.c: the host buffer types: GGUF blocks exactly as the file has them, in the file's mapping or in a copy. */
+#include "buffer/buffer.h"
+
+#include "core/memory.h"
+
+#include <string.h>
+
+struct tsr_buffer {
+    uint8_t *base;
+    size_t n;
+};
+
+static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op) {
+    const tsr_type_info *type = tsr_type_get(t->type);
+    if (!type->computes) return "no kernel for this format";
+    if (op == TSR_OP_VECTOR && t->type != TSR_F32 && t->type != TSR_F16 && t->type != TSR_BF16)
+        return "norms, biases and factors must be F32, F16 or BF16";
+    return NULL;
+}
+
+static void bind(const void *data, const tsr_gguf_tensor *t, tsr_weight *w) {
+    w->data = data;
+    w->row_bytes = tsr_type_row_bytes(t->type, t->ne[0]);
+}
+
+static size_t mapped_size(const tsr_gguf_tensor *t) {
+    (void)t;
+    return 0;
+}
+
+static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err) {
+    (void)b, (void)offset, (void)err;
+    bind(t->data, t, w);
+    return TSR_OK;
+}
+
+static size_t copied_size(const tsr_gguf_tensor *t) { return (size_t)t->n_bytes; }
+
+static tsr_buffer *copied_alloc(size_t n, tsr_error *err) {
+    tsr_buffer *b = tsr_memory_alloc(sizeof *b, err);
+    if (!b) return NULL;
+    b->n = n;
+    b->base = tsr_memory_alloc(n, err);
+    if (!b->base) {
+        tsr_memory_free(b, sizeof *b);
+        return NULL;
+    }
+    return b;
+}
+
+static void copied_free(tsr_buffer *b) {
+    if (!b) return;
+    tsr_memory_free(b->base, b->n);
+    tsr_memory_free(b, sizeof *b);
+}
+
+static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err) {
+    if (t->n_bytes > b->n || offset > b->n - t->n_bytes)
+        return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", t->name);
+    memcpy(b->base + offset, t->data, t->n_bytes);
+    bind(b->base + offset, t, w);
+    return TSR_OK;
+}
+
+static void host_get(const tsr_weight *w, void *out, size_t n_bytes) { memcpy(out, w->data, n_bytes); }
+
+static const char *host_layout(const tsr_weight *w) {
+    (void)w;
+    return "gguf";
+}
+
+static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
+    (void)w;
+    return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS ? kern->tile_name : "-";
+}
+
+static void host_matmul(const tsr_matmul *job) {
+    const tsr_weight *w = job->w;
+    const tsr_matrix matrix = {(const uint8_t *)w->data + (size_t)(job->expert * w->n) * w->row_bytes, w->type, w->n, w->k,
+                               w->row_bytes};
+    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x, job->ldx, job->m, job->y, job->ldy, job->scratch);
+}
+
+const tsr_buffer_type tsr_buffer_host_mapped = {
+    .name = "host",
+    .refuses = host_refuses,
+    .size = mapped_size,
+    .set_tensor = mapped_set,
+    .get_tensor = host_get,
+    .layout = host_layout,
+    .kernel = host_kernel,
+    .matmul = host_matmul,
+};
+
+const tsr_buffer_type tsr_buffer_host_copied = {
+    .name = "host",
+    .refuses = host_refuses,
+    .size = copied_size,
+    .alloc = copied_alloc,
+    .free = copied_free,
+    .set_tensor = copied_set,
+    .get_tensor = host_get,
+    .layout = host_layout,
+    .kernel = host_kernel,
+    .matmul = host_matmul,
+};
+
+void tsr_weight_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
+    kern->dequantize[w->type]((const uint8_t *)w->data + (size_t)row * w->row_bytes, out, w->k);
+}

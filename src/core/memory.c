@@ -1,0 +1,36 @@
+#include "core/memory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
+void *tsr_memory_alloc(size_t n, tsr_error *err) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        tsr_fail(err, TSR_E_NOMEM, "cannot allocate %zu bytes (%.1f GiB): %s", n, (double)n / (1 << 30), strerror(errno));
+        return NULL;
+    }
+    if (n >= HUGE_PAGE) madvise(p, n, MADV_HUGEPAGE); /* a hint: kernels without it go on with small pages */
+    return p;
+}
+
+void tsr_memory_free(void *p, size_t n) {
+    if (p) munmap(p, n);
+}
+
+tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
+    if (mlock(p, n) == 0) return TSR_OK;
+    int error = errno;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < n)
+        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: the limit is %llu (raise it with ulimit -l, or "
+                        "leave out --mlock)", n, (unsigned long long)limit.rlim_cur);
+    return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: %s (leave out --mlock)", n, strerror(error));
+}
+
+bool tsr_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+
+bool tsr_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }

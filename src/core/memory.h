@@ -1,0 +1,19 @@
+/* memory.h: large zeroed blocks straight from the kernel, page-aligned (so 64-byte aligned too). */
+#ifndef TSR_CORE_MEMORY_H
+#define TSR_CORE_MEMORY_H
+
+#include "core/error.h"
+
+/* n bytes of zeroed memory, n >= 1; on failure NULL with the size in the message. Blocks of 2 MiB and more ask for
+ * transparent huge pages. */
+void *tsr_memory_alloc(size_t n, tsr_error *err);
+void tsr_memory_free(void *p, size_t n); /* n as allocated; p may be NULL */
+
+/* Pins [p, p + n) in RAM. On failure the message says which limit forbids it and how to raise it. */
+tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err);
+
+/* a * b and a + b, or false when the result does not fit. */
+bool tsr_mul_size(size_t a, size_t b, size_t *out);
+bool tsr_add_size(size_t a, size_t b, size_t *out);
+
+#endif

@@ -1,0 +1,115 @@
+/* forward.c: the way of a token through the network, top to bottom. */
+#include "model/forward.h"
+
+#include <math.h>
+
+/* ------------------------------------------------------------------------------------------------- helpers */
+
+typedef struct rows_job {
+    tsr_pool *pool;
+    int64_t rows;
+    tsr_row_fn fn;
+    void *ctx;
+} rows_job;
+
+static void run_rows(void *ctx, int thread, int n_threads) {
+    (void)n_threads;
+    const rows_job *job = ctx;
+    int64_t row;
+    while ((row = tsr_pool_next(job->pool, job->rows)) < job->rows) job->fn(job->ctx, row, thread);
+}
+
+void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx) {
+    if (rows == 1) {
+        fn(ctx, 0, 0);
+        return;
+    }
+    rows_job job = {f->pool, rows, fn, ctx};
+    tsr_pool_run(f->pool, run_rows, &job);
+}
+
+void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, int64_t expert, const float *bias, const float *x, int64_t m, float *y) {
+    const tsr_matmul job = {.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .w = w, .expert = expert,
+                            .x = x, .ldx = w->k, .m = m, .y = y, .ldy = w->n};
+    tsr_matmul_run(&job);
+    if (!bias) return;
+    for (int64_t i = 0; i < m; i++) f->net->kern->axpy_f32(1.0f, bias, y + i * w->n, w->n);
+}
+
+typedef struct norm_job {
+    const tsr_forward *f;
+    const float *x; /* [m, E] */
+    const float *w; /* [E] */
+    float *y;       /* [m, E] */
+} norm_job;
+
+static void norm_row(void *ctx, int64_t row, int thread) {
+    (void)thread;
+    const norm_job *job = ctx;
+    const tsr_hparams *h = &job->f->net->hparams;
+    job->f->net->kern->rms_norm(job->x + row * h->n_embd, job->w, h->norm_eps, job->y + row * h->n_embd, h->n_embd);
+}
+
+/* y[m, E] = rms_norm(x[m, E]) * w[E] */
+static void norm(tsr_forward *f, const float *x, const float *w, int64_t m, float *y) {
+    norm_job job = {f, x, w, y};
+    tsr_forward_rows(f, m, norm_row, &job);
+}
+
+/* ---------------------------------------------------------------------------------------- the forward pass */
+
+/* x[m, E] = rows of the token embeddings; RoPE angles of the m positions. */
+static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos) {
+    const tsr_net *net = f->net;
+    const tsr_hparams *h = &net->hparams;
+    for (int64_t i = 0; i < m; i++) {
+        float *row = f->x + i * h->n_embd;
+        tsr_weight_row(&net->weights.token_embd, net->kern, tokens[i], row);
+        if (h->embd_scale != 1.0f)
+            for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
+        tsr_rope_angles(&net->rope_global, pos + i, f->angles + i * h->n_rot);
+        tsr_rope_angles(&net->rope_swa, pos + i, f->angles_swa + i * h->n_rot);
+    }
+}
+
+/* x[m, E] += h[m, E] */
+static void add_residual(tsr_forward *f, int64_t m) {
+    f->net->kern->axpy_f32(1.0f, f->h, f->x, m * f->net->hparams.n_embd);
+}
+
+static void layer(tsr_forward *f, int64_t il, int64_t m, int64_t pos) {
+    const tsr_layer *l = &f->net->weights.layers[il];
+
+    norm(f, f->x, l->attn_norm, m, f->h);
+    tsr_forward_attention(f, il, m, pos);
+    if (l->attn_post_norm) norm(f, f->h, l->attn_post_norm, m, f->h);
+    add_residual(f, m);
+
+    norm(f, f->x, l->ffn_norm, m, f->h);
+    if (f->net->hparams.n_expert > 0) tsr_forward_experts(f, il, m);
+    else tsr_forward_ffn(f, il, m);
+    if (l->ffn_post_norm) norm(f, f->h, l->ffn_post_norm, m, f->h);
+    add_residual(f, m);
+}
+
+/* logits[n, V] from the last n of m rows of x. */
+static void output(tsr_forward *f, int64_t m, int64_t n, float *logits) {
+    const tsr_weights *w = &f->net->weights;
+    const tsr_hparams *h = &f->net->hparams;
+    norm(f, f->x + (m - n) * h->n_embd, w->output_norm, n, f->h);
+    tsr_forward_matmul(f, &w->output, 0, NULL, f->h, n, logits);
+    float cap = h->final_softcap;
+    if (cap > 0.0f)
+        for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
+}
+
+tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
+                         tsr_error *err) {
+    embed(f, tokens, m, pos);
+    for (int64_t il = 0; il < f->net->hparams.n_layer; il++) {
+        if (atomic_load_explicit(f->cancel, memory_order_relaxed)) return tsr_fail(err, TSR_E_CANCELLED, "evaluation was cancelled");
+        layer(f, il, m, pos);
+    }
+    if (n_logits > 0) output(f, m, n_logits, logits);
+    return TSR_OK;
+}

@@ -1,0 +1,62 @@
+/* forward.h: tokens in, logits out: the transformer's forward pass over one batch of one sequence. */
+#ifndef TSR_MODEL_FORWARD_H
+#define TSR_MODEL_FORWARD_H
+
+#include "model/kv_cache.h"
+
+#include <stdatomic.h>
+
+/* Everything one session needs to run the network; planned and allocated once. M = n_batch rows.
+ * Dimensions as in weights.h. */
+typedef struct tsr_forward {
+    const tsr_net *net;
+    tsr_pool *pool;
+    tsr_kv_cache kv;
+    int64_t n_batch;
+    atomic_bool *cancel;    /* checked between layers */
+
+    /* one row per token of the batch */
+    float *x;               /* [M, E] the residual stream */
+    float *h;               /* [M, E] normed input of a block, then the block's output */
+    float *q, *k, *v;       /* [M, H*Dk] [M, G*Dk] [M, G*Dv] */
+    float *att;             /* [M, H*Dv] */
+    float *gate, *up;       /* [M, max(F, Fx)] */
+    float *angles, *angles_swa; /* [M, n_rot/2, 2] cos, sin */
+    /* experts */
+    float *router;          /* [M, X] */
+    int32_t *chosen;        /* [M, used] expert of each slot */
+    float *chosen_weight;   /* [M, used] */
+    int32_t *rows;          /* [M] rows that go to one expert */
+    float *rows_weight;     /* [M] */
+    float *gathered;        /* [M, E] */
+    float *expert_out;      /* [M, E] */
+    /* per thread */
+    float *scores;          /* [threads][n_ctx] */
+    float *scratch;         /* [threads][TSR_MATMUL_SCRATCH_FLOATS] */
+
+    uint8_t *work;          /* one block that holds all of the above */
+    size_t work_bytes;
+} tsr_forward;
+
+tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
+                          tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err);
+void tsr_forward_close(tsr_forward *f);
+
+/* Computes m <= n_batch tokens at positions pos .. pos + m - 1 (pos + m <= n_ctx); their keys and values go into the cache.
+ * Logits of the last n_logits rows go to logits [n_logits, n_vocab]. Tokens must be in range. */
+tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
+                         tsr_error *err);
+
+/* The blocks (attention.c, ffn.c): h [m, E] in, h [m, E] out. */
+void tsr_forward_attention(tsr_forward *f, int64_t layer, int64_t m, int64_t pos);
+void tsr_forward_ffn(tsr_forward *f, int64_t layer, int64_t m);
+void tsr_forward_experts(tsr_forward *f, int64_t layer, int64_t m);
+
+/* y[m, n] = x[m, k] W[expert]^T (+ bias) with the kernel of W's buffer. */
+void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, int64_t expert, const float *bias, const float *x, int64_t m, float *y);
+
+/* Calls fn(ctx, row) for 0 <= row < rows, spread over the threads (on the caller alone when there is only one). */
+typedef void (*tsr_row_fn)(void *ctx, int64_t row, int thread);
+void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx);
+
+#endif

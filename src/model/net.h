@@ -1,0 +1,21 @@
+/* net.h: the network: hyperparameters, weights, rope tables and the kernels that compute them. Read-only once open. */
+#ifndef TSR_MODEL_NET_H
+#define TSR_MODEL_NET_H
+
+#include "model/hparams.h"
+#include "model/rope.h"
+#include "model/weights.h"
+
+typedef struct tsr_net {
+    tsr_hparams hparams;
+    tsr_weights weights;
+    tsr_rope rope_global, rope_swa;   /* of layers without and with a sliding window */
+    const tsr_kernels *kern;
+} tsr_net;
+
+/* g must outlive the net. */
+tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, tsr_tier tier, bool copy, tsr_progress_fn progress, void *progress_user,
+                      tsr_error *err);
+void tsr_net_close(tsr_net *net);
+
+#endif

@@ -1,0 +1,89 @@
+/* plan.c: the memory of a forward pass, laid out once when a session opens. */
+#include "core/memory.h"
+#include "model/forward.h"
+
+/* One array of the plan: where its pointer is, and how many 4-byte elements it has. */
+typedef struct region {
+    void *pointer; /* address of a float * or int32_t * of tsr_forward */
+    size_t count;
+} region;
+
+enum { MAX_REGIONS = 24 };
+
+typedef struct plan {
+    region regions[MAX_REGIONS];
+    int n;
+    bool overflow;
+} plan;
+
+static void want(plan *p, void *pointer, int64_t rows, int64_t columns) {
+    region *r = &p->regions[p->n++];
+    r->pointer = pointer;
+    if (!tsr_mul_size((size_t)rows, (size_t)columns, &r->count)) p->overflow = true;
+}
+
+/* Bytes up to the next 64-byte line. */
+static bool region_bytes(const region *r, size_t *out) {
+    if (!tsr_mul_size(r->count, 4, out) || !tsr_add_size(*out, 63, out)) return false;
+    *out &= ~(size_t)63;
+    return true;
+}
+
+static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
+    size_t total = 64, bytes;
+    for (int i = 0; i < p->n; i++)
+        if (!region_bytes(&p->regions[i], &bytes) || !tsr_add_size(total, bytes, &total)) p->overflow = true;
+    if (p->overflow) return tsr_fail(err, TSR_E_LIMIT, "the working memory for this context and batch size is too large");
+    f->work = tsr_memory_alloc(total, err);
+    if (!f->work) {
+        tsr_fail_prefix(err, "working memory for batches of %lld tokens (a smaller batch needs less)", (long long)f->n_batch);
+        return TSR_E_NOMEM;
+    }
+    f->work_bytes = total;
+    uint8_t *next = f->work;
+    for (int i = 0; i < p->n; i++) {
+        *(void **)p->regions[i].pointer = next;
+        region_bytes(&p->regions[i], &bytes);
+        next += bytes;
+    }
+    return TSR_OK;
+}
+
+tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
+                          tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err) {
+    const tsr_hparams *h = &net->hparams;
+    int64_t m = n_batch, threads = tsr_pool_size(pool), ff = h->n_ff > h->n_ff_expert ? h->n_ff : h->n_ff_expert;
+    *f = (tsr_forward){.net = net, .pool = pool, .n_batch = n_batch, .cancel = cancel};
+    plan p = {.n = 0};
+    want(&p, &f->x, m, h->n_embd);
+    want(&p, &f->h, m, h->n_embd);
+    want(&p, &f->q, m, h->n_head * h->head_k);
+    want(&p, &f->k, m, h->n_head_kv * h->head_k);
+    want(&p, &f->v, m, h->n_head_kv * h->head_v);
+    want(&p, &f->att, m, h->n_head * h->head_v);
+    want(&p, &f->gate, m, ff);
+    want(&p, &f->up, m, ff);
+    want(&p, &f->angles, m, h->n_rot);
+    want(&p, &f->angles_swa, m, h->n_rot);
+    want(&p, &f->scores, threads, n_ctx);
+    want(&p, &f->scratch, threads, (int64_t)TSR_MATMUL_SCRATCH_FLOATS);
+    if (h->n_expert > 0) {
+        want(&p, &f->router, m, h->n_expert);
+        want(&p, &f->chosen, m, h->n_expert_used);
+        want(&p, &f->chosen_weight, m, h->n_expert_used);
+        want(&p, &f->rows, m, 1);
+        want(&p, &f->rows_weight, m, 1);
+        want(&p, &f->gathered, m, h->n_embd);
+        want(&p, &f->expert_out, m, h->n_embd);
+    }
+    tsr_code code = lay_out(f, &p, err);
+    if (code == TSR_OK) code = tsr_kv_open(&f->kv, h, n_ctx, type_k, type_v, err);
+    if (code != TSR_OK) tsr_forward_close(f);
+    return code;
+}
+
+void tsr_forward_close(tsr_forward *f) {
+    tsr_kv_close(&f->kv);
+    tsr_memory_free(f->work, f->work_bytes);
+    f->work = NULL;
+}

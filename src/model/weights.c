@@ -1,0 +1,266 @@
+/* weights.c: binding. One table lists every tensor name that a model may have, with its shape and its place in tsr_weights
+ * or tsr_layer; the architecture decides which rows apply. A tensor of the file that no row claims is an error: a model
+ * that has one is not the model that we would compute. */
+#include "model/weights.h"
+
+#include "core/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A dimension, by what it counts; resolved through the hyperparameters. */
+typedef enum dim { D_NONE, D_VOCAB, D_EMBD, D_Q, D_K, D_V, D_ATT, D_HEAD, D_FF, D_EXPERT, D_FF_EXPERT, D_ROT_HALF } dim;
+
+static int64_t dim_size(dim d, const tsr_hparams *h) {
+    switch (d) {
+    case D_NONE: return 1;
+    case D_VOCAB: return h->n_vocab;
+    case D_EMBD: return h->n_embd;
+    case D_Q: return h->n_head * h->head_k;
+    case D_K: return h->n_head_kv * h->head_k;
+    case D_V: return h->n_head_kv * h->head_v;
+    case D_ATT: return h->n_head * h->head_v;
+    case D_HEAD: return h->head_k;
+    case D_FF: return h->n_ff;
+    case D_EXPERT: return h->n_expert;
+    case D_FF_EXPERT: return h->n_ff_expert;
+    case D_ROT_HALF: return h->n_rot / 2;
+    }
+    return 0;
+}
+
+/* When a model has the tensor. */
+typedef enum presence { P_ALWAYS, P_OPTIONAL, P_QKV_BIAS, P_QK_NORM, P_POST_NORM, P_DENSE, P_DENSE_OPTIONAL, P_EXPERTS } presence;
+typedef enum wants { W_REQUIRED, W_OPTIONAL, W_ABSENT } wants;
+
+static wants presence_of(presence p, const tsr_hparams *h) {
+    switch (p) {
+    case P_ALWAYS: return W_REQUIRED;
+    case P_OPTIONAL: return W_OPTIONAL;
+    case P_QKV_BIAS: return h->arch->qkv_bias ? W_REQUIRED : W_OPTIONAL;
+    case P_QK_NORM: return h->arch->qk_norm ? W_REQUIRED : W_ABSENT;
+    case P_POST_NORM: return h->arch->post_norms ? W_REQUIRED : W_ABSENT;
+    case P_DENSE: return h->n_expert == 0 ? W_REQUIRED : W_ABSENT;
+    case P_DENSE_OPTIONAL: return h->n_expert == 0 ? W_OPTIONAL : W_ABSENT;
+    case P_EXPERTS: return h->n_expert > 0 ? W_REQUIRED : W_ABSENT;
+    }
+    return W_ABSENT;
+}
+
+typedef struct row {
+    const char *name;   /* of a layer's tensor: what follows "blk.N." */
+    tsr_op op;
+    size_t offset;      /* of the tsr_weight, or of the const float * of a vector, in tsr_weights or tsr_layer */
+    dim k, n, e;        /* ne[0], ne[1], ne[2] */
+    presence presence;
+} row;
+
+#define IN_MODEL(field) offsetof(tsr_weights, field)
+#define IN_LAYER(field) offsetof(tsr_layer, field)
+
+static const row model_rows[] = {
+    {"token_embd.weight", TSR_OP_ROWS, IN_MODEL(token_embd), D_EMBD, D_VOCAB, D_NONE, P_ALWAYS},
+    {"output.weight", TSR_OP_MATMUL, IN_MODEL(output), D_EMBD, D_VOCAB, D_NONE, P_OPTIONAL},
+    {"output_norm.weight", TSR_OP_VECTOR, IN_MODEL(output_norm), D_EMBD, D_NONE, D_NONE, P_ALWAYS},
+    {"rope_freqs.weight", TSR_OP_VECTOR, IN_MODEL(rope_freqs), D_ROT_HALF, D_NONE, D_NONE, P_OPTIONAL},
+    {"rope_factors_long.weight", TSR_OP_VECTOR, IN_MODEL(rope_long), D_ROT_HALF, D_NONE, D_NONE, P_OPTIONAL},
+    {"rope_factors_short.weight", TSR_OP_VECTOR, IN_MODEL(rope_short), D_ROT_HALF, D_NONE, D_NONE, P_OPTIONAL},
+};
+
+static const row layer_rows[] = {
+    {"attn_norm.weight", TSR_OP_VECTOR, IN_LAYER(attn_norm), D_EMBD, D_NONE, D_NONE, P_ALWAYS},
+    {"attn_q.weight", TSR_OP_MATMUL, IN_LAYER(attn_q), D_EMBD, D_Q, D_NONE, P_ALWAYS},
+    {"attn_k.weight", TSR_OP_MATMUL, IN_LAYER(attn_k), D_EMBD, D_K, D_NONE, P_ALWAYS},
+    {"attn_v.weight", TSR_OP_MATMUL, IN_LAYER(attn_v), D_EMBD, D_V, D_NONE, P_ALWAYS},
+    {"attn_q.bias", TSR_OP_VECTOR, IN_LAYER(attn_q_bias), D_Q, D_NONE, D_NONE, P_QKV_BIAS},
+    {"attn_k.bias", TSR_OP_VECTOR, IN_LAYER(attn_k_bias), D_K, D_NONE, D_NONE, P_QKV_BIAS},
+    {"attn_v.bias", TSR_OP_VECTOR, IN_LAYER(attn_v_bias), D_V, D_NONE, D_NONE, P_QKV_BIAS},
+    {"attn_q_norm.weight", TSR_OP_VECTOR, IN_LAYER(attn_q_norm), D_HEAD, D_NONE, D_NONE, P_QK_NORM},
+    {"attn_k_norm.weight", TSR_OP_VECTOR, IN_LAYER(attn_k_norm), D_HEAD, D_NONE, D_NONE, P_QK_NORM},
+    {"attn_output.weight", TSR_OP_MATMUL, IN_LAYER(attn_output), D_ATT, D_EMBD, D_NONE, P_ALWAYS},
+    {"attn_output.bias", TSR_OP_VECTOR, IN_LAYER(attn_output_bias), D_EMBD, D_NONE, D_NONE, P_OPTIONAL},
+    {"post_attention_norm.weight", TSR_OP_VECTOR, IN_LAYER(attn_post_norm), D_EMBD, D_NONE, D_NONE, P_POST_NORM},
+    {"ffn_norm.weight", TSR_OP_VECTOR, IN_LAYER(ffn_norm), D_EMBD, D_NONE, D_NONE, P_ALWAYS},
+    {"ffn_gate.weight", TSR_OP_MATMUL, IN_LAYER(ffn_gate), D_EMBD, D_FF, D_NONE, P_DENSE},
+    {"ffn_up.weight", TSR_OP_MATMUL, IN_LAYER(ffn_up), D_EMBD, D_FF, D_NONE, P_DENSE},
+    {"ffn_down.weight", TSR_OP_MATMUL, IN_LAYER(ffn_down), D_FF, D_EMBD, D_NONE, P_DENSE},
+    {"ffn_gate.bias", TSR_OP_VECTOR, IN_LAYER(ffn_gate_bias), D_FF, D_NONE, D_NONE, P_DENSE_OPTIONAL},
+    {"ffn_up.bias", TSR_OP_VECTOR, IN_LAYER(ffn_up_bias), D_FF, D_NONE, D_NONE, P_DENSE_OPTIONAL},
+    {"ffn_down.bias", TSR_OP_VECTOR, IN_LAYER(ffn_down_bias), D_EMBD, D_NONE, D_NONE, P_DENSE_OPTIONAL},
+    {"ffn_gate_inp.weight", TSR_OP_MATMUL, IN_LAYER(ffn_gate_inp), D_EMBD, D_EXPERT, D_NONE, P_EXPERTS},
+    {"ffn_gate_exps.weight", TSR_OP_MATMUL_EXPERTS, IN_LAYER(ffn_gate_exps), D_EMBD, D_FF_EXPERT, D_EXPERT, P_EXPERTS},
+    {"ffn_up_exps.weight", TSR_OP_MATMUL_EXPERTS, IN_LAYER(ffn_up_exps), D_EMBD, D_FF_EXPERT, D_EXPERT, P_EXPERTS},
+    {"ffn_down_exps.weight", TSR_OP_MATMUL_EXPERTS, IN_LAYER(ffn_down_exps), D_FF_EXPERT, D_EMBD, D_EXPERT, P_EXPERTS},
+    {"post_ffw_norm.weight", TSR_OP_VECTOR, IN_LAYER(ffn_post_norm), D_EMBD, D_NONE, D_NONE, P_POST_NORM},
+};
+
+typedef struct binder {
+    const tsr_gguf *g;
+    const tsr_hparams *h;
+    const tsr_buffer_type *ranking[1];
+    tsr_progress_fn progress;
+    void *progress_user;
+    uint64_t bytes_done, bytes_total;
+    tsr_weights *w;
+    bool *used;            /* [n_tensors] claimed by a row */
+    size_t copied_offset;  /* next free byte of w->copied */
+    float *next_vector;    /* next free float of w->vectors */
+    tsr_error *err;
+} binder;
+
+static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static tsr_code check_shape(const binder *b, const tsr_gguf_tensor *t, int64_t k, int64_t n, int64_t e) {
+    if (t->ne[0] == k && t->ne[1] == n && t->ne[2] == e && t->ne[3] == 1) return TSR_OK;
+    return tsr_fail(b->err, TSR_E_FORMAT, "tensor %s is [%lld, %lld, %lld, %lld], but the hyperparameters say [%lld, %lld, %lld, 1]",
+                    t->name, (long long)t->ne[0], (long long)t->ne[1], (long long)t->ne[2], (long long)t->ne[3], (long long)k,
+                    (long long)n, (long long)e);
+}
+
+/* Chooses the buffer type that will hold t, or says why there is none. */
+static const tsr_buffer_type *place(binder *b, const tsr_gguf_tensor *t, tsr_op op, const char **reason) {
+    const tsr_buffer_type *type = tsr_buffer_select(b->ranking, 1, t, op, reason);
+    if (!type) tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is %s: %s", t->name, tsr_type_get(t->type)->name, *reason);
+    return type;
+}
+
+static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const tsr_weight *weight) {
+    size_t i = (size_t)(t - b->g->tensors);
+    b->used[i] = true;
+    b->w->placements[i] = (tsr_placement){weight, op};
+    b->bytes_done += t->n_bytes;
+    if (b->progress && !b->progress(b->progress_user, b->bytes_done, b->bytes_total))
+        return tsr_fail(b->err, TSR_E_CANCELLED, "loading was cancelled");
+    return TSR_OK;
+}
+
+static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int64_t k, int64_t n, int64_t e, tsr_weight *w) {
+    tsr_code code = check_shape(b, t, k, n, e);
+    if (code != TSR_OK) return code;
+    *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
+    w->buffer_type = place(b, t, op, &w->reason);
+    if (!w->buffer_type) return TSR_E_UNSUPPORTED;
+    code = w->buffer_type->set_tensor(b->w->copied, b->copied_offset, t, w, b->err);
+    if (code != TSR_OK) return code;
+    b->copied_offset += align64(w->buffer_type->size(t));
+    b->w->host_bytes += t->n_bytes;
+    return account(b, t, op, w);
+}
+
+/* Vectors are small and read as f32 by every kernel: converted once, here. */
+static tsr_code bind_vector(binder *b, const tsr_gguf_tensor *t, int64_t k, const float **out) {
+    tsr_code code = check_shape(b, t, k, 1, 1);
+    if (code != TSR_OK) return code;
+    const char *reason;
+    if (!place(b, t, TSR_OP_VECTOR, &reason)) return TSR_E_UNSUPPORTED;
+    tsr_dequantizer(t->type)(t->data, b->next_vector, k);
+    *out = b->next_vector;
+    b->next_vector += align64((size_t)k * sizeof(float)) / sizeof(float);
+    return account(b, t, TSR_OP_VECTOR, NULL);
+}
+
+/* Files from before merged experts hold "ffn_gate.3.weight" for "ffn_gate_exps.weight". */
+static tsr_code bind_parts(binder *b, const row *r, int64_t layer, tsr_weight *w, bool *found) {
+    char name[96];
+    int64_t k = dim_size(r->k, b->h), n = dim_size(r->n, b->h), e = dim_size(r->e, b->h);
+    int stem = (int)(strstr(r->name, "_exps") - r->name);
+    snprintf(name, sizeof name, "blk.%lld.%.*s.0.weight", (long long)layer, stem, r->name);
+    *found = tsr_gguf_find_tensor(b->g, name) != NULL;
+    if (!*found) return TSR_OK;
+    tsr_weight *parts = b->w->parts + b->w->n_parts;
+    b->w->n_parts += (size_t)e;
+    for (int64_t i = 0; i < e; i++) {
+        snprintf(name, sizeof name, "blk.%lld.%.*s.%lld.weight", (long long)layer, stem, r->name, (long long)i);
+        const tsr_gguf_tensor *t = tsr_gguf_find_tensor(b->g, name);
+        if (!t) return tsr_fail(b->err, TSR_E_FORMAT, "tensor %s is missing", name);
+        tsr_code code = bind_matrix(b, t, TSR_OP_MATMUL, k, n, 1, &parts[i]);
+        if (code != TSR_OK) return code;
+    }
+    *w = parts[0];
+    w->n_experts = e;
+    w->parts = parts;
+    return TSR_OK;
+}
+
+static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
+    wants wanted = presence_of(r->presence, b->h);
+    if (wanted == W_ABSENT) return TSR_OK;
+    char name[96];
+    if (layer < 0) snprintf(name, sizeof name, "%s", r->name);
+    else snprintf(name, sizeof name, "blk.%lld.%s", (long long)layer, r->name);
+    const tsr_gguf_tensor *t = tsr_gguf_find_tensor(b->g, name);
+    void *place_of = (uint8_t *)base + r->offset;
+    if (!t && r->op == TSR_OP_MATMUL_EXPERTS) {
+        bool found;
+        tsr_code code = bind_parts(b, r, layer, place_of, &found);
+        if (code != TSR_OK || found) return code;
+    }
+    if (!t && wanted == W_REQUIRED)
+        return tsr_fail(b->err, TSR_E_FORMAT, "tensor %s is missing: the file is incomplete, or no %s model", name, b->h->arch->name);
+    if (!t) return TSR_OK;
+    if (r->op == TSR_OP_VECTOR) return bind_vector(b, t, dim_size(r->k, b->h), place_of);
+    return bind_matrix(b, t, r->op, dim_size(r->k, b->h), dim_size(r->n, b->h), dim_size(r->e, b->h), place_of);
+}
+
+/* Memory that binding fills: sized by what the file holds, whose tensor extents the reader has checked. */
+static tsr_code allocate(binder *b, bool copy) {
+    size_t vector_bytes = 64, copied_bytes = 64;
+    for (size_t i = 0; i < b->g->n_tensors; i++) {
+        const tsr_gguf_tensor *t = &b->g->tensors[i];
+        bool vector = t->ne[1] == 1 && t->ne[2] == 1 && t->ne[3] == 1;
+        if (vector && !b->ranking[0]->refuses(t, TSR_OP_VECTOR)) vector_bytes += align64(t->n_elems * sizeof(float));
+        copied_bytes += align64(b->ranking[0]->size(t));
+        b->bytes_total += t->n_bytes;
+    }
+    b->w->layers = calloc((size_t)b->h->n_layer, sizeof *b->w->layers);
+    b->w->placements = calloc(b->g->n_tensors + 1, sizeof *b->w->placements);
+    /* every part is a tensor of the file, but for the last triple of an incomplete one, which fails */
+    b->w->parts = calloc(b->g->n_tensors + TSR_MAX_EXPERTS, sizeof *b->w->parts);
+    b->used = calloc(b->g->n_tensors + 1, sizeof *b->used);
+    if (!b->w->layers || !b->w->placements || !b->w->parts || !b->used) return tsr_fail(b->err, TSR_E_NOMEM, "out of memory");
+    b->w->vectors = tsr_memory_alloc(vector_bytes, b->err);
+    if (!b->w->vectors) return TSR_E_NOMEM;
+    b->w->vectors_bytes = vector_bytes;
+    b->next_vector = b->w->vectors;
+    if (!copy) return TSR_OK;
+    b->w->copied = b->ranking[0]->alloc(copied_bytes, b->err);
+    return b->w->copied ? TSR_OK : TSR_E_NOMEM;
+}
+
+static tsr_code bind_all(binder *b) {
+    tsr_code code = TSR_OK;
+    for (size_t i = 0; code == TSR_OK && i < sizeof model_rows / sizeof *model_rows; i++)
+        code = bind_row(b, &model_rows[i], -1, b->w);
+    for (int64_t layer = 0; layer < b->h->n_layer; layer++)
+        for (size_t i = 0; code == TSR_OK && i < sizeof layer_rows / sizeof *layer_rows; i++)
+            code = bind_row(b, &layer_rows[i], layer, &b->w->layers[layer]);
+    if (code != TSR_OK) return code;
+    for (size_t i = 0; i < b->g->n_tensors; i++)
+        if (!b->used[i])
+            return tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is not one that %s models have: this is a variant Tessera does not know",
+                            b->g->tensors[i].name, b->h->arch->name);
+    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
+    return TSR_OK;
+}
+
+tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, bool copy, tsr_progress_fn progress, void *progress_user,
+                          tsr_weights *out, tsr_error *err) {
+    *out = (tsr_weights){0};
+    binder b = {.g = g, .h = h, .progress = progress, .progress_user = progress_user, .w = out, .err = err};
+    b.ranking[0] = copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
+    tsr_code code = allocate(&b, copy);
+    if (code == TSR_OK) code = bind_all(&b);
+    free(b.used);
+    if (code != TSR_OK) tsr_weights_free(out);
+    return code;
+}
+
+void tsr_weights_free(tsr_weights *w) {
+    free(w->layers);
+    free(w->placements);
+    free(w->parts);
+    tsr_memory_free(w->vectors, w->vectors_bytes);
+    if (w->copied) tsr_buffer_host_copied.free(w->copied);
+    *w = (tsr_weights){0};
+}

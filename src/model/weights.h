@@ -1,0 +1,54 @@
+/* weights.h: a model's tensors, bound by name, checked for shape and format, and placed in buffers. */
+#ifndef TSR_MODEL_WEIGHTS_H
+#define TSR_MODEL_WEIGHTS_H
+
+#include "buffer/buffer.h"
+#include "model/hparams.h"
+
+/* One transformer block. Matrices are [n_out, n_in]; a matrix whose name is NULL, and a vector that is NULL, is absent.
+ * Dimensions: E n_embd, H n_head, G n_head_kv, Dk head_k, Dv head_v, F n_ff, X n_expert, Fx n_ff_expert. */
+typedef struct tsr_layer {
+    const float *attn_norm;                     /* [E] */
+    tsr_weight attn_q, attn_k, attn_v;          /* [H*Dk, E] [G*Dk, E] [G*Dv, E] */
+    const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* [H*Dk] [G*Dk] [G*Dv] */
+    const float *attn_q_norm, *attn_k_norm;     /* [Dk] */
+    tsr_weight attn_output;                     /* [E, H*Dv] */
+    const float *attn_output_bias;              /* [E] */
+    const float *attn_post_norm;                /* [E] */
+    const float *ffn_norm;                      /* [E] */
+    tsr_weight ffn_gate, ffn_up, ffn_down;      /* [F, E] [F, E] [E, F] */
+    const float *ffn_gate_bias, *ffn_up_bias, *ffn_down_bias; /* [F] [F] [E] */
+    tsr_weight ffn_gate_inp;                    /* [X, E] the router */
+    tsr_weight ffn_gate_exps, ffn_up_exps, ffn_down_exps; /* X times [Fx, E] [Fx, E] [E, Fx] */
+    const float *ffn_post_norm;                 /* [E] */
+} tsr_layer;
+
+/* What became of one tensor of the file, for `tessera info`. */
+typedef struct tsr_placement {
+    const tsr_weight *weight; /* NULL for vectors, which are converted to f32 when the model opens */
+    tsr_op op;
+} tsr_placement;
+
+typedef struct tsr_weights {
+    tsr_weight token_embd;     /* [V, E], read by rows */
+    tsr_weight output;         /* [V, E]; tied models: the token embeddings */
+    const float *output_norm;  /* [E] */
+    const float *rope_freqs;   /* [n_rot/2] divisors of the RoPE frequencies, or NULL */
+    const float *rope_long, *rope_short; /* [n_rot/2] LongRoPE's, or NULL */
+    tsr_layer *layers;         /* [n_layer] */
+    tsr_placement *placements; /* [g->n_tensors] */
+    tsr_weight *parts;         /* matrices of experts in files from before merged experts */
+    size_t n_parts;
+    float *vectors;            /* arena of all vectors */
+    size_t vectors_bytes;
+    tsr_buffer *copied;        /* with no_mmap */
+    uint64_t host_bytes;       /* tensor bytes in host buffers */
+} tsr_weights;
+
+/* Binds every tensor of g: each must be known to the architecture, of the right shape and of a format with a kernel.
+ * copy: hold the weights in memory instead of the mapping. g must outlive the weights. */
+tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, bool copy, tsr_progress_fn progress, void *progress_user,
+                          tsr_weights *out, tsr_error *err);
+void tsr_weights_free(tsr_weights *w);
+
+#endif
