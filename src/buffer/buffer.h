@@ -19,7 +19,11 @@ typedef enum tsr_op {
 } tsr_op;
 
 typedef struct tsr_buffer_type tsr_buffer_type;
-typedef struct tsr_buffer tsr_buffer;
+
+typedef struct tsr_buffer {
+    uint8_t *base; /* 64-byte aligned */
+    size_t n;
+} tsr_buffer;
 
 /* A tensor as the forward pass sees it: [n_experts][n][k], k contiguous in the file's order. */
 typedef struct tsr_weight {
@@ -52,11 +56,10 @@ struct tsr_buffer_type {
     const char *(*refuses)(const tsr_gguf_tensor *t, tsr_op op);
     /* Bytes that the tensor takes in a buffer of this type; 0 when it stays where the file is mapped. */
     size_t (*size)(const tsr_gguf_tensor *t);
-    /* A buffer of n bytes, 64-byte aligned; NULL in types whose size() is always 0, like free. */
-    tsr_buffer *(*alloc)(size_t n, tsr_error *err);
+    /* Memory for tensors of n bytes together; NULL in types whose size() is always 0, like free. */
+    tsr_code (*alloc)(tsr_buffer *b, size_t n, tsr_error *err);
     void (*free)(tsr_buffer *b);
-    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout and fills w->data. b is NULL when size()
-     * is 0 for every tensor. */
+    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout and fills w->data. */
     tsr_code (*set_tensor)(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err);
     /* The exact inverse: the tensor's GGUF bytes into out[n_bytes]. */
     void (*get_tensor)(const tsr_weight *w, void *out, size_t n_bytes);

@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-struct tsr_buffer {
-    uint8_t *base;
-    size_t n;
-};
-
 static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op) {
     const tsr_type_info *type = tsr_type_get(t->type);
     if (!type->computes) return "no kernel for this format";
@@ -36,22 +31,15 @@ static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *
 
 static size_t copied_size(const tsr_gguf_tensor *t) { return (size_t)t->n_bytes; }
 
-static tsr_buffer *copied_alloc(size_t n, tsr_error *err) {
-    tsr_buffer *b = tsr_memory_alloc(sizeof *b, err);
-    if (!b) return NULL;
-    b->n = n;
+static tsr_code copied_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
     b->base = tsr_memory_alloc(n, err);
-    if (!b->base) {
-        tsr_memory_free(b, sizeof *b);
-        return NULL;
-    }
-    return b;
+    b->n = b->base ? n : 0;
+    return b->base ? TSR_OK : TSR_E_NOMEM;
 }
 
 static void copied_free(tsr_buffer *b) {
-    if (!b) return;
     tsr_memory_free(b->base, b->n);
-    tsr_memory_free(b, sizeof *b);
+    *b = (tsr_buffer){0};
 }
 
 static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err) {

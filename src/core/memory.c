@@ -7,15 +7,20 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
+static void *map(size_t n, int flags, tsr_error *err) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    if (p != MAP_FAILED) return p;
+    tsr_fail(err, TSR_E_NOMEM, "cannot allocate %zu bytes (%.1f GiB): %s", n, (double)n / (1 << 30), strerror(errno));
+    return NULL;
+}
+
 void *tsr_memory_alloc(size_t n, tsr_error *err) {
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        tsr_fail(err, TSR_E_NOMEM, "cannot allocate %zu bytes (%.1f GiB): %s", n, (double)n / (1 << 30), strerror(errno));
-        return NULL;
-    }
-    if (n >= HUGE_PAGE) madvise(p, n, MADV_HUGEPAGE); /* a hint: kernels without it go on with small pages */
+    void *p = map(n, 0, err);
+    if (p && n >= HUGE_PAGE) madvise(p, n, MADV_HUGEPAGE); /* a hint: kernels without it go on with small pages */
     return p;
 }
+
+void *tsr_memory_reserve(size_t n, tsr_error *err) { return map(n, MAP_NORESERVE, err); }
 
 void tsr_memory_free(void *p, size_t n) {
     if (p) munmap(p, n);

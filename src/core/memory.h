@@ -7,6 +7,8 @@
 /* n bytes of zeroed memory, n >= 1; on failure NULL with the size in the message. Blocks of 2 MiB and more ask for
  * transparent huge pages. */
 void *tsr_memory_alloc(size_t n, tsr_error *err);
+/* The same for blocks of which only a part may ever be touched: no huge pages, no promise that RAM for all of it exists. */
+void *tsr_memory_reserve(size_t n, tsr_error *err);
 void tsr_memory_free(void *p, size_t n); /* n as allocated; p may be NULL */
 
 /* Pins [p, p + n) in RAM. On failure the message says which limit forbids it and how to raise it. */

@@ -141,7 +141,7 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
     w->buffer_type = place(b, t, op, &w->reason);
     if (!w->buffer_type) return TSR_E_UNSUPPORTED;
-    code = w->buffer_type->set_tensor(b->w->copied, b->copied_offset, t, w, b->err);
+    code = w->buffer_type->set_tensor(&b->w->copied, b->copied_offset, t, w, b->err);
     if (code != TSR_OK) return code;
     b->copied_offset += align64(w->buffer_type->size(t));
     b->w->host_bytes += t->n_bytes;
@@ -224,8 +224,7 @@ static tsr_code allocate(binder *b, bool copy) {
     b->w->vectors_bytes = vector_bytes;
     b->next_vector = b->w->vectors;
     if (!copy) return TSR_OK;
-    b->w->copied = b->ranking[0]->alloc(copied_bytes, b->err);
-    return b->w->copied ? TSR_OK : TSR_E_NOMEM;
+    return b->ranking[0]->alloc(&b->w->copied, copied_bytes, b->err);
 }
 
 static tsr_code bind_all(binder *b) {
@@ -261,6 +260,6 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
-    if (w->copied) tsr_buffer_host_copied.free(w->copied);
+    if (w->copied.base) tsr_buffer_host_copied.free(&w->copied);
     *w = (tsr_weights){0};
 }

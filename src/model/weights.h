@@ -41,7 +41,7 @@ typedef struct tsr_weights {
     size_t n_parts;
     float *vectors;            /* arena of all vectors */
     size_t vectors_bytes;
-    tsr_buffer *copied;        /* with no_mmap */
+    tsr_buffer copied;         /* with no_mmap, else empty */
     uint64_t host_bytes;       /* tensor bytes in host buffers */
 } tsr_weights;
 

@@ -1,0 +1,169 @@
+/* model.c: the public model object: opening, and what it tells about itself. */
+#include "engine/model.h"
+
+#include "core/buf.h"
+#include "core/mapping.h"
+#include "core/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+tsr_model_params tsr_model_params_default(void) { return (tsr_model_params){0}; }
+
+tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err) {
+    for (int i = 0; i < m->gguf->n_files; i++) {
+        int mapping = m->gguf->files[i].mapping;
+        tsr_code code = mapping >= 0 ? tsr_mapping_check(mapping, err) : TSR_OK;
+        if (code != TSR_OK) return code;
+    }
+    return TSR_OK;
+}
+
+static tsr_code choose_tier(const char *name, tsr_tier *out, tsr_error *err) {
+    *out = tsr_cpu_get()->tier;
+    if (!name) return TSR_OK;
+    int tier = tsr_tier_find(name);
+    if (tier < 0) return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avx512)", name);
+    if (tier > (int)*out)
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "CPU tier %s is not available: this CPU (or its hypervisor) offers %s at best", name,
+                        tsr_tier_name(*out));
+    *out = (tsr_tier)tier;
+    return TSR_OK;
+}
+
+/* NUL-terminated copy of a string key's value, "" when the key is missing. */
+static tsr_code copy_string(const tsr_gguf *g, const char *key, char **out, tsr_error *err) {
+    tsr_str s = {"", 0};
+    tsr_code code = tsr_gguf_opt_str(g, key, &s, err);
+    if (code != TSR_OK) return code;
+    *out = strndup(s.s, s.n);
+    return *out ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory");
+}
+
+/* Totals over all tensors, and the format that most bytes of matrices are in. */
+static void summarize(tsr_model *m) {
+    uint64_t bytes[TSR_TYPE_COUNT] = {0};
+    for (size_t i = 0; i < m->gguf->n_tensors; i++) {
+        const tsr_gguf_tensor *t = &m->gguf->tensors[i];
+        m->n_params += t->n_elems;
+        if (t->n_dims >= 2) bytes[t->type] += t->n_bytes;
+    }
+    for (int i = 0; i < m->gguf->n_files; i++) m->file_bytes += m->gguf->files[i].size;
+    uint32_t most = TSR_F32;
+    for (uint32_t t = 0; t < TSR_TYPE_COUNT; t++)
+        if (bytes[t] > bytes[most]) most = t;
+    strncpy(m->file_type, tsr_type_get(most)->name, sizeof m->file_type - 1);
+}
+
+static tsr_code lock_weights(const tsr_model *m, bool copied, tsr_error *err) {
+    if (copied) return tsr_memory_lock(m->net->weights.copied.base, m->net->weights.copied.n, err);
+    for (int i = 0; i < m->gguf->n_files; i++) {
+        tsr_code code = tsr_memory_lock(m->gguf->files[i].base, m->gguf->files[i].size, err);
+        if (code != TSR_OK) return code;
+    }
+    return TSR_OK;
+}
+
+static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_params *p, tsr_error *err) {
+    tsr_code code = choose_tier(p->cpu_tier, &m->tier, err);
+    if (code != TSR_OK) return code;
+    m->gguf = tsr_gguf_open(path, err);
+    if (!m->gguf) return TSR_E_FORMAT;
+    code = copy_string(m->gguf, "general.name", &m->name, err);
+    if (code == TSR_OK) code = copy_string(m->gguf, "general.architecture", &m->architecture, err);
+    if (code == TSR_OK) code = tsr_gguf_opt_str(m->gguf, "tokenizer.chat_template", &m->chat_template, err);
+    if (code != TSR_OK) return code;
+    summarize(m);
+    m->tokenizer = tsr_tokenizer_open(m->gguf, err);
+    if (!m->tokenizer) return TSR_E_FORMAT;
+    if (p->vocab_only) return TSR_OK;
+    m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), m->tier, p->no_mmap, p->progress, p->progress_user, err);
+    if (!m->net) return TSR_E_FORMAT;
+    if (p->mlock) code = lock_weights(m, p->no_mmap, err);
+    return code == TSR_OK ? tsr_model_check_files(m, err) : code;
+}
+
+tsr_model *tsr_model_open(const char *path, const tsr_model_params *params, tsr_error *err) {
+    tsr_model_params p = params ? *params : tsr_model_params_default();
+    tsr_model *m = calloc(1, sizeof *m);
+    if (!m) {
+        tsr_fail(err, TSR_E_NOMEM, "out of memory");
+        return NULL;
+    }
+    if (open_parts(m, path, &p, err) == TSR_OK) return m;
+    if (m->gguf) { /* the reader names the file itself */
+        char shown[256];
+        tsr_fail_prefix(err, "%s", tsr_printable(path, strlen(path), shown, sizeof shown));
+    }
+    tsr_model_close(m);
+    return NULL;
+}
+
+void tsr_model_close(tsr_model *m) {
+    if (!m) return;
+    tsr_net_close(m->net);
+    tsr_tokenizer_close(m->tokenizer);
+    if (m->gguf) tsr_gguf_close(m->gguf);
+    free(m->name);
+    free(m->architecture);
+    free(m);
+}
+
+void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
+    *out = (tsr_model_info){
+        .name = m->name,
+        .architecture = m->architecture,
+        .file_type = m->file_type,
+        .tokenizer = tsr_tokenizer_describe(m->tokenizer),
+        .cpu_tier = tsr_tier_name(m->tier),
+        .n_params = m->n_params,
+        .file_bytes = m->file_bytes,
+        .n_files = m->gguf->n_files,
+        .n_vocab = tsr_tokenizer_n_vocab(m->tokenizer),
+        .has_chat_template = m->chat_template.s != NULL,
+    };
+    if (!m->net) return;
+    const tsr_hparams *h = &m->net->hparams;
+    out->host_bytes = m->net->weights.host_bytes;
+    out->n_ctx_train = (int)(h->n_ctx_train < INT32_MAX ? h->n_ctx_train : INT32_MAX);
+    out->n_embd = (int)h->n_embd;
+    out->n_layer = (int)h->n_layer;
+    out->n_head = (int)h->n_head;
+    out->n_head_kv = (int)h->n_head_kv;
+    out->n_ff = (int)(h->n_expert > 0 ? h->n_ff_expert : h->n_ff);
+    out->n_expert = (int)h->n_expert;
+    out->n_expert_used = (int)h->n_expert_used;
+}
+
+size_t tsr_model_n_metadata(const tsr_model *m) { return m->gguf->n_kv; }
+
+const char *tsr_model_metadata(const tsr_model *m, size_t i, const char **type, char **value, size_t max_items) {
+    if (i >= m->gguf->n_kv) return NULL;
+    const tsr_gguf_kv *kv = &m->gguf->kv[i];
+    tsr_buf text = {0};
+    tsr_gguf_format(kv, max_items, &text);
+    char *taken = tsr_buf_take(&text, NULL);
+    if (!taken) return NULL;
+    if (type) *type = tsr_gguf_vtype_name(kv->type);
+    if (value) *value = taken;
+    else free(taken);
+    return kv->key;
+}
+
+size_t tsr_model_n_tensors(const tsr_model *m) { return m->gguf->n_tensors; }
+
+bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
+    if (i >= m->gguf->n_tensors) return false;
+    const tsr_gguf_tensor *t = &m->gguf->tensors[i];
+    *out = (tsr_tensor_info){.name = t->name, .type = tsr_type_get(t->type)->name, .n_dims = t->n_dims, .n_bytes = t->n_bytes,
+                             .buffer = "-", .layout = "-", .kernel = "-", .reason = ""};
+    memcpy(out->ne, t->ne, sizeof out->ne);
+    if (!m->net) return true;
+    const tsr_placement *p = &m->net->weights.placements[i];
+    const tsr_weight *w = p->weight;
+    out->buffer = w ? w->buffer_type->name : "host";
+    out->layout = w ? w->buffer_type->layout(w) : "f32";
+    out->kernel = w ? w->buffer_type->kernel(w, m->net->kern, p->op) : "-";
+    out->reason = w ? w->reason : "";
+    return true;
+}

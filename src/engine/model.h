@@ -1,0 +1,24 @@
+/* model.h: what a public tsr_model is made of. */
+#ifndef TSR_ENGINE_MODEL_H
+#define TSR_ENGINE_MODEL_H
+
+#include "gguf/gguf.h"
+#include "model/net.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+struct tsr_model {
+    tsr_gguf *gguf;
+    tsr_tokenizer *tokenizer;
+    tsr_net *net;          /* NULL with vocab_only */
+    tsr_tier tier;
+    tsr_str chat_template; /* text in the file, s = NULL when there is none */
+    char *name, *architecture;
+    char file_type[16];
+    uint64_t n_params, file_bytes;
+};
+
+/* TSR_E_IO when a file of the model changed under its mapping. */
+tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err);
+
+#endif
