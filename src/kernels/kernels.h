@@ -53,6 +53,7 @@ const tsr_kernels *tsr_kernels_get(tsr_tier tier);
 /* Each fills the slots that it does better; called by the ladder in table.c in this order. */
 void tsr_kernels_fill_scalar(tsr_kernels *k);
 void tsr_kernels_fill_avx2(tsr_kernels *k);
+void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
 
 /* -------------------------------------------------------------------------------------------------- matmul */
