@@ -43,8 +43,10 @@ struct arrivals {
     struct counter group[(TSR_POOL_MAX + FAN_IN - 1) / FAN_IN];
 };
 
+/* One per thread of the pool, the caller's at index 0. */
 struct worker {
-    tsr_pool *pool;
+    alignas(LINE) tsr_pool *pool;
+    int64_t spin_ns; /* how long this thread spins now; only it reads and writes this */
     int index;
     pthread_t thread;
 };
@@ -60,7 +62,7 @@ struct tsr_pool {
     struct word barrier; /* bumped when all threads have reached it */
     struct arrivals finished, reached;
     alignas(LINE) _Atomic int64_t next;
-    struct worker workers[]; /* [n]; entry 0, the caller's, is not used */
+    struct worker workers[]; /* [n] */
 };
 
 static int64_t now_ns(void) {
@@ -69,17 +71,31 @@ static int64_t now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void wait_change(const tsr_pool *p, struct word *w, uint32_t old) {
-    int64_t deadline = 0;
+/* Spins until the word is no longer old, or the thread's budget is used up; false then. Other programs may want our
+ * CPUs: whoever spins while the thread it waits for is not running only delays it. So a budget that was spent for
+ * nothing is halved, and each wait that spinning did end gives some of it back. */
+static bool spin(struct worker *self, struct word *w, uint32_t old) {
+    int64_t most = self->pool->spin_ns, deadline = 0;
     do {
         for (int k = 0; k < 32; k++) {
-            if (atomic_load_explicit(&w->value, memory_order_acquire) != old) return;
+            if (atomic_load_explicit(&w->value, memory_order_acquire) != old) {
+                self->spin_ns += most / 16;
+                if (self->spin_ns > most) self->spin_ns = most;
+                return true;
+            }
             _mm_pause();
         }
         int64_t now = now_ns();
-        if (deadline == 0) deadline = now + p->spin_ns;
+        if (deadline == 0) deadline = now + self->spin_ns;
         if (now >= deadline) break;
     } while (true);
+    self->spin_ns /= 2;
+    if (self->spin_ns < SPIN_NS_CROWDED) self->spin_ns = SPIN_NS_CROWDED;
+    return false;
+}
+
+static void wait_change(tsr_pool *p, int i, struct word *w, uint32_t old) {
+    if (spin(&p->workers[i], w, old)) return;
     if (p->crowded) {
         sched_yield(); /* often enough to let the thread that is waited for finish */
         if (atomic_load_explicit(&w->value, memory_order_acquire) != old) return;
@@ -113,7 +129,7 @@ static void *worker_main(void *arg) {
     tsr_pool *p = w->pool;
     _mm_setcsr(JOB_MXCSR);
     for (uint32_t seen = 0;; seen++) {
-        wait_change(p, &p->start, seen);
+        wait_change(p, w->index, &p->start, seen);
         if (!p->fn) return NULL;
         p->fn(p->ctx, w->index, p->n);
         if (arrive(p, &p->finished, w->index)) announce(&p->done);
@@ -133,7 +149,7 @@ void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
         announce(&p->start);
         fn(ctx, 0, p->n);
         if (arrive(p, &p->finished, 0)) announce(&p->done);
-        wait_change(p, &p->done, done);
+        wait_change(p, 0, &p->done, done);
     }
     _mm_setcsr(mxcsr);
 }
@@ -144,7 +160,7 @@ void tsr_pool_barrier(tsr_pool *p, int i) {
     if (arrive(p, &p->reached, i))
         announce(&p->barrier);
     else
-        wait_change(p, &p->barrier, old);
+        wait_change(p, i, &p->barrier, old);
 }
 
 int64_t tsr_pool_next(tsr_pool *p, int64_t count) {
@@ -224,10 +240,10 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
 
     sigset_t old_mask;
     block_asynchronous_signals(&old_mask);
+    for (int k = 0; k < n_threads; k++) p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns};
     int rc = 0, i = 1;
     for (; i < n_threads; i++) {
         struct worker *w = &p->workers[i];
-        *w = (struct worker){.pool = p, .index = i};
         rc = pthread_create(&w->thread, NULL, worker_main, w);
         if (rc) break;
         int cpu = pin ? tsr_pool_place(&set, n_threads, caller_cpu, i) : -1;
