@@ -1,5 +1,6 @@
 """Writes the seeds of fuzz_gguf to tests/fuzz/corpus/gguf: small valid files that reach every branch of the parser.
-Run it again after a change of the format: python3 tests/fuzz/make_gguf_seeds.py"""
+Run it again after a change of the format: python3 tests/fuzz/make_gguf_seeds.py
+The files there that are named by a hash are what fuzzing found beyond these, one for each branch reached."""
 import pathlib
 import struct
 
