@@ -33,7 +33,7 @@ typedef struct TSR_PACKED { uint16_t d, dmin; uint8_t scales[12], qs[128]; } tsr
 typedef struct TSR_PACKED { uint16_t d, dmin; uint8_t scales[12], qh[32], qs[128]; } tsr_block_q5_k;
 /* 16 sub-blocks of 16 weights. d s (q - 32) */
 typedef struct TSR_PACKED { uint8_t ql[128], qh[64]; int8_t scales[16]; uint16_t d; } tsr_block_q6_k;
-/* 8 sub-blocks of 32 weights; 8 scales of 6 bits: 4 low ones in scales_l, 2 high ones in scales_h. d (s - 32) codebook[q] */
+/* 8 sub-blocks of 32 weights; 8 scales of 6 bits: 4 in scales_l, the upper 2 in scales_h. d (s - 32) codebook[q] */
 typedef struct TSR_PACKED { uint16_t d, scales_h; uint8_t scales_l[4], qs[128]; } tsr_block_iq4_xs;
 
 _Static_assert(sizeof(tsr_block_q4_0) == 18, "Q4_0 block");

@@ -39,11 +39,11 @@ typedef void (*tsr_dequantize_fn)(const void *src, float *dst, int64_t k);
 /* NULL when the type does not compute. */
 tsr_dequantize_fn tsr_dequantizer(uint32_t type);
 
-/* dst = blocks of the k weights of src (k a multiple of block_elems). importance[k] (>= 0) weights the squared errors of
- * the columns, or NULL; formats that have no choice of scale to make (F32, F16, BF16, Q8_0, MXFP4) ignore it.
- * Bit-exact with the Python package gguf for the formats that it quantises (importance NULL, largest weight of a block at
- * least 2^-125). Input must be finite; tsr_quantize checks. Weights too large for the format's 16-bit scales come out as
- * infinity or clipped. The thread must not flush denormals. */
+/* dst = blocks of the k weights of src (k a multiple of block_elems). importance[k] (>= 0) weights the squared errors
+ * of the columns, or NULL; formats without a choice of scale (F32, F16, BF16, Q8_0, MXFP4) ignore it.
+ * Bit-exact with the Python package gguf for the formats that it quantises, when importance is NULL (MXFP4: and the
+ * largest weight of a block is at least 2^-125). Input must be finite; tsr_quantize checks. Weights too large for the
+ * format's 16-bit scales come out as infinity or clipped. The thread must not flush denormals. */
 typedef void (*tsr_quantize_fn)(const float *src, void *dst, int64_t k, const float *importance);
 tsr_quantize_fn tsr_quantizer(uint32_t type);
 

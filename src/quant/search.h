@@ -1,5 +1,5 @@
-/* search.h: the scale searches behind the quantisers that are free to choose their scale. All minimise a weighted sum of
- * squared errors, sum w (x - x')^2; all sums have a fixed order, so results do not depend on the compiler. */
+/* search.h: the scale searches behind the quantisers that are free to choose their scale. All minimise a weighted sum
+ * of squared errors, sum w (x - x')^2; all sums have a fixed order, so results do not depend on the compiler. */
 #ifndef TSR_QUANT_SEARCH_H
 #define TSR_QUANT_SEARCH_H
 

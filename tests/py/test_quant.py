@@ -144,7 +144,8 @@ def test_quantize_bit_exact(t):
 def test_quantize_denormals(t):
     """Blocks of float32 denormals and around: where the package still computes (not MXFP4, whose exponent wraps)."""
     r = rng("denormals")
-    x = r.integers(0, 1 << 24, (512, 32), np.uint32).view(np.float32) * r.choice(np.array([-1, 1], np.float32), (512, 32))
+    x = r.integers(0, 1 << 24, (512, 32), np.uint32).view(np.float32)
+    x *= r.choice(np.array([-1, 1], np.float32), x.shape)
     if t == T.MXFP4:
         y = dequantize(quantize(x, t), t).reshape(x.shape)
         assert np.all(np.abs(x - y) <= np.maximum(np.abs(x).max(1, keepdims=True) / 3, np.float32(2.0**-128)))
@@ -205,7 +206,8 @@ def weights():
         "gauss": 0.02 * g, "heavy": 0.02 * r.standard_t(3, n), "uniform": r.uniform(-1, 1, n),
         "positive": r.uniform(0.5, 1, n), "sparse": g * (r.random(n) < 0.1), "laplace": r.laplace(0, 1, n),
         "uneven": g * np.repeat(np.exp(r.standard_normal(n // 16)), 16), "tiny": g * 1e-5, "huge": g * 1e4,
-        "signs": np.sign(g) * 0.1, "negative": r.uniform(-1, -0.5, n), "spikes": np.where(r.random(n) < 0.004, 30 * g, g),
+        "signs": np.sign(g) * 0.1, "negative": r.uniform(-1, -0.5, n),
+        "spikes": np.where(r.random(n) < 0.004, 30 * g, g),
     }
     return {k: v.astype(np.float32) for k, v in data.items()}
 
@@ -258,3 +260,37 @@ def test_importance_moves_the_error(t, weights):
     assert rms(x, even) <= 1.02 * rms(x, plain)
     nothing = dequantize(quantize(x, t, np.zeros_like(x)), t)
     assert rms(x, nothing) <= 1.1 * rms(x, plain)
+
+
+def doc_table(first_cell):
+    """Rows of the table of doc/formats.md whose header starts so, as lists of cells."""
+    lines = (tsr.ROOT / "doc/formats.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(first_cell))
+    rows = []
+    for line in lines[start + 2:]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+
+
+def test_documented_sizes():
+    rows = doc_table("| Format | Weights |")
+    sizes = {T[name]: (int(elems), int(size)) for name, elems, size, *_ in rows}
+    assert sizes == {t: GGML_QUANT_SIZES[t] for t in TYPES}
+    for name, elems, size, bits, _, written in rows:
+        assert float(bits) == 8 * int(size) / int(elems), name
+        assert ("search" in written) == (T[name] in SEARCHED), name
+
+
+def test_documented_errors(weights):
+    rows = doc_table("| Format | normal |")
+    assert {T[row[0]] for row in rows} == {t for t in TYPES if GGML_QUANT_SIZES[t][0] > 1}
+    for name, *cells in rows:
+        t, want = T[name], []
+        for x in (weights["gauss"], weights["heavy"]):
+            want += [rms(x, dequantize(quantize(x, t), t)), rms(x, plain_rounding(x, t)) if t in SEARCHED else None]
+        for cell, error in zip(cells, want, strict=True):
+            if error is None:
+                assert cell == ""
+            else:
+                assert abs(float(cell.removesuffix("%")) - 100 * error) < 0.02, (name, cell, error)
