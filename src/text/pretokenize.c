@@ -58,8 +58,8 @@ static const char *const qwen2[] = {QWEN2, NULL};
 static const char *const qwen35[] = {QWEN35, NULL};
 static const char *const tekken[] = {CASED("") "|\\p{N}" O200K_TAIL, NULL};
 static const char *const gpt4o[] = {CASED(CONTRACTION "?") "|\\p{N}{1,3}" O200K_TAIL, NULL};
-static const char *const falcon[] = {"[\\p{P}$+<=>^~|`]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]", NULL};
-/* What files without tokenizer.ggml.pre were made for: as falcon, but for the backquote. */
+static const char *const falcon[] = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9]+", "[0-9][0-9][0-9]", NULL};
+/* For files without tokenizer.ggml.pre: llama.cpp's pattern, which such files were made with. */
 static const char *const unnamed[] = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]", NULL};
 static const char *const deepseek_llm[] = {
     "[\\r\\n]", "[" WS "]?[" DEEPSEEK_LETTERS "]+", "[" WS "]?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
