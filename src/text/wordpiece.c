@@ -17,13 +17,12 @@ static bool is_space(uint32_t cp) {
     return (cp >= '\t' && cp <= '\r') || cp == 0x85 || c == UTF8PROC_CATEGORY_ZS || c == UTF8PROC_CATEGORY_ZL || c == UTF8PROC_CATEGORY_ZP;
 }
 
-/* Characters that cleaning drops: NUL, U+FFFD and the categories C*, but not tab and line ends. */
+/* Characters that cleaning drops: controls, format characters, private use, U+FFFD; tab and line ends are spaces. */
 static bool is_dropped(uint32_t cp) {
     if (cp == '\t' || cp == '\n' || cp == '\r') return false;
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CO: return true;
     default: return cp == 0xfffd;
     }
