@@ -64,7 +64,10 @@ static void put_vocab(tsr_buf *b, const char *model) {
     }
 }
 
-static tsr_tokenizer *build(const char *model, const char *pre) {
+/* A built-in tokenizer and what it was made of; once made, they live as long as the process. */
+typedef struct built { tsr_buf image; tsr_gguf *g; tsr_tokenizer *t; } built;
+
+static void build(built *out, const char *model, const char *pre) {
     tsr_buf b = {0};
     tsr_buf_puts(&b, "GGUF");
     put32(&b, 3);
@@ -83,14 +86,14 @@ static tsr_tokenizer *build(const char *model, const char *pre) {
         put_key(&b, key, TSR_GGUF_U32);
         put32(&b, 268 + i);
     }
-    tsr_error err;
-    tsr_gguf *g = tsr_gguf_parse(b.data, b.len, "built-in", &err);
-    tsr_tokenizer *t = g ? tsr_tokenizer_open(g, &err) : NULL;
-    if (!t) {
+    tsr_error err = {0};
+    out->image = b;
+    out->g = tsr_gguf_parse(b.data, b.len, "built-in", &err);
+    out->t = out->g ? tsr_tokenizer_open(out->g, &err) : NULL;
+    if (!out->t) {
         fprintf(stderr, "built-in vocabulary: %s\n", err.message);
         abort();
     }
-    return t; /* and g and b live as long as the process */
 }
 
 static void demand(bool ok, const char *what) {
@@ -101,14 +104,13 @@ static void demand(bool ok, const char *what) {
 
 static void run(const tsr_tokenizer *t, const char *s, size_t n, unsigned flags, bool exact) {
     tsr_token *ids;
-    size_t n_ids, n_text, n_piece, n_streamed = 0;
+    size_t n_ids, n_text, n_piece;
     if (tsr_tokenizer_encode(t, s, n, flags & 3, &ids, &n_ids, NULL) != TSR_OK) return;
     tsr_decoder *d = tsr_decoder_open(t, TSR_RENDER_SPECIAL, NULL);
     for (size_t i = 0; i < n_ids; i++) {
         demand(ids[i] >= 0 && ids[i] < tsr_tokenizer_n_vocab(t), "an id out of range");
         const char *piece = tsr_decoder_push(d, ids[i], &n_piece);
         demand(tsr_utf8_valid_prefix(piece, n_piece) == n_piece, "a streamed piece is not UTF-8");
-        n_streamed += n_piece;
     }
     const char *rest = tsr_decoder_finish(d, &n_piece);
     demand(tsr_utf8_valid_prefix(rest, n_piece) == n_piece, "the last streamed piece is not UTF-8");
@@ -137,7 +139,7 @@ static void fuzz_metadata(const uint8_t *data, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static tsr_tokenizer *models[N_MODELS], *pre[256];
+    static built models[N_MODELS], pre[256];
     static const char *const names[N_MODELS] = {"gpt2", "llama", "t5", "bert"};
     if (size < 2) return 0;
     uint8_t choice = data[0] % 8, detail = data[1];
@@ -148,12 +150,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t n_names = 0;
         while (tsr_pretokenizer_name(n_names)) n_names++;
         size_t i = detail % n_names;
-        if (!pre[i]) pre[i] = build("gpt2", tsr_pretokenizer_name(i));
-        run(pre[i], text, size - 2, choice, true);
+        if (!pre[i].t) build(&pre[i], "gpt2", tsr_pretokenizer_name(i));
+        run(pre[i].t, text, size - 2, choice, true);
     } else {
         size_t i = detail % N_MODELS;
-        if (!models[i]) models[i] = build(names[i], "gpt-2");
-        run(models[i], text, size - 2, choice, i == 0);
+        if (!models[i].t) build(&models[i], names[i], "gpt-2");
+        run(models[i].t, text, size - 2, choice, i == 0);
     }
     return 0;
 }

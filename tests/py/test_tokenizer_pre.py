@@ -1,8 +1,8 @@
 """Every pre-tokenizer: words cut as Hugging Face's tokenizers cuts them with the pattern of the models' tokenizer.json,
 and small BPEs trained with it encode alike."""
 import ctypes as C
-import functools
-import pathlib
+import json
+import time
 
 import pytest
 import tokenizers
@@ -151,13 +151,6 @@ def test_bytes_that_are_not_utf8_are_words():
                                                                       b"\xed\xa0\x80"]]
 
 
-@functools.cache
-def corpus():
-    root = pathlib.Path(__file__).resolve().parents[2]
-    files = ["tests/golden/a.txt", "CONTRIBUTING.md", "include/tessera.h", "src/core/buf.c"]
-    return [(root / f).read_text() for f in files] + tok.NASTY + tok.random_texts(23, 300)
-
-
 def train(family, ignore_merges):
     t = tokenizers.Tokenizer(models.BPE(ignore_merges=ignore_merges))
     stages = FAMILIES[family]()
@@ -169,13 +162,12 @@ def train(family, ignore_merges):
     t.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=1200, initial_alphabet=ByteLevel.alphabet(), special_tokens=["<|endoftext|>"],
                                   show_progress=False)
-    t.train_from_iterator(corpus(), trainer)
+    t.train_from_iterator(tok.corpus(), trainer)
     return t
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_trained_bpe(family, tmp_path):
-    import json
     hf = train(family, family in IGNORE_MERGES)
     model = json.loads(hf.to_str())["model"]
     vocab = sorted(model["vocab"], key=model["vocab"].get)
@@ -217,3 +209,19 @@ def test_unknown_name_lists_the_known(tmp_path):
     assert e.value.code == tsr.E_UNSUPPORTED and "brand-new" in e.value.message
     missing = [name for name in FAMILY_OF if name not in e.value.message]
     assert not missing, missing
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_text_takes_quadratic_time(family):
+    """64 KiB of anything takes about 20 ms; backtracking from each position would take seconds."""
+    so, err, size = tok.library(), tsr.Error(), 1 << 16
+    words(family, [b""])  # sets the argument types
+    p = so.tsr_pretokenizer_open(family.encode(), len(family), C.byref(err))
+    callback = WORD_FN(lambda *_: 0)
+    for fill in "a", " ", "A", "\n ", " \t\u3000", "é", "'", "日", "a\u0301", "ſ", "!", "1":
+        for tail in "", "x":
+            text = (fill * (size // len(fill.encode())) + tail).encode()
+            start = time.process_time()
+            tsr.check(so.tsr_pretokenize(p, text, len(text), callback, None, C.byref(err)), err)
+            assert time.process_time() - start < 1, (fill, tail)
+    so.tsr_pretokenizer_close(p)

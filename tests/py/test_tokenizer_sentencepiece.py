@@ -1,7 +1,6 @@
 """SentencePiece models, trained here in every flavour, written as GGUF and compared with the Python packages."""
 import functools
 import io
-import pathlib
 
 import pytest
 import sentencepiece
@@ -10,16 +9,12 @@ from sentencepiece import sentencepiece_model_pb2 as pb
 import tokenizers_c as tok
 import tsr
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SYMBOLS = ["<sep>", "<sep>x", "▁▁", "foo▁bar"]
 
 
 @functools.cache
 def corpus():
-    text = "".join((ROOT / f).read_text() for f in ["tests/golden/a.txt", "CONTRIBUTING.md", "include/tessera.h"])
-    lines = [line for line in text.splitlines() if line.strip()]
-    nasty = [t.replace("\n", " ").replace("\r", " ").replace("\0", "") for t in tok.NASTY]
-    return lines + [t for t in nasty if t.strip()]
+    lines = [t.replace("\n", " ").replace("\r", " ").replace("\0", "") for t in tok.corpus()]
+    return [t for t in lines if t.strip()]
 
 
 def train(model_type, byte_fallback, **options):
@@ -47,7 +42,10 @@ FLAVOURS = {
     "nfkc": dict(normalization_rule_name="nmt_nfkc", add_dummy_prefix=True, remove_extra_whitespaces=True),
     "nfkc-cf": dict(normalization_rule_name="nfkc_cf", add_dummy_prefix=False, remove_extra_whitespaces=False),
     "symbols": dict(normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
-                    user_defined_symbols=SYMBOLS),
+                    user_defined_symbols=["<sep>", "<sep>x", "foo▁bar"]),
+    # For BPE only: in unigram models, sentencepiece itself cuts a symbol when another way scores better.
+    "spaces": dict(normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
+                   user_defined_symbols=["▁▁", "▁▁▁▁"]),
     "symbols-nfkc": dict(normalization_rule_name="nmt_nfkc", add_dummy_prefix=False, remove_extra_whitespaces=True,
                          user_defined_symbols=["<sep>", "<sep>x", "ﬁ"]),
 }
@@ -72,8 +70,7 @@ def assert_same(proto, got, want, text):
 
 
 @pytest.mark.parametrize("byte_fallback", [False, True], ids=["unk", "bytes"])
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+@pytest.mark.parametrize("model_type, flavour", [(m, f) for m in ("bpe", "unigram") for f in FLAVOURS if (m, f) != ("unigram", "spaces")])
 def test_trained(model_type, flavour, byte_fallback, tmp_path):
     data = train(model_type, byte_fallback, **FLAVOURS[flavour])
     proto = pb.ModelProto.FromString(data)
@@ -82,7 +79,7 @@ def test_trained(model_type, flavour, byte_fallback, tmp_path):
     t = tok.Tokenizer(path)
     exact = byte_fallback and FLAVOURS[flavour]["normalization_rule_name"] == "identity" and not proto.normalizer_spec.remove_extra_whitespaces
     for text in texts(flavour):
-        if "symbols" in flavour and tok.WORD_MARK in text:
+        if flavour == "spaces" and tok.WORD_MARK in text:
             continue  # an entry of spaces is found in spaces and in U+2581, but not in a run that mixes them
         got, want = t.encode(text), sp.encode(text)
         assert_same(proto, got, want, text)

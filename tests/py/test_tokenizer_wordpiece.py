@@ -1,6 +1,4 @@
 """WordPiece against tokenizers' BertWordPieceTokenizer, trained here."""
-import functools
-import pathlib
 import unicodedata
 
 import pytest
@@ -9,13 +7,7 @@ from tokenizers import BertWordPieceTokenizer
 import tokenizers_c as tok
 import tsr
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-@functools.cache
-def corpus():
-    return [(ROOT / f).read_text() for f in ["tests/golden/a.txt", "CONTRIBUTING.md", "include/tessera.h"]] + tok.NASTY
 
 
 def phantom(token):
@@ -27,7 +19,7 @@ def phantom(token):
 
 def train(**options):
     hf = BertWordPieceTokenizer(**options)
-    hf.train_from_iterator(corpus(), vocab_size=900, show_progress=False, special_tokens=SPECIAL)
+    hf.train_from_iterator(tok.corpus(), vocab_size=900, show_progress=False, special_tokens=SPECIAL)
     return hf
 
 
@@ -50,7 +42,7 @@ def test_against_tokenizers(lowercase, strip_accents, tmp_path):
     t = tok.Tokenizer(write(tmp_path / "t.gguf", hf, normalizer_lowercase=lowercase, **keys))
     assert t.describe == "wordpiece"
     compared = 0
-    for text in corpus() + tok.random_texts(41, 400, longest=25):
+    for text in tok.corpus() + tok.random_texts(41, 400, longest=25):
         if not is_settled(text) or tok.WORD_MARK in text:
             continue  # U+2581 in the text itself: GGUF's spelling cannot tell it from the beginning of a word
         compared += 1

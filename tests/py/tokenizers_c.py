@@ -1,6 +1,7 @@
 """src/text/tokenizer.h through ctypes, GGUF files that hold only a tokenizer, and texts to try them on."""
 import ctypes as C
 import functools
+import pathlib
 import random
 import unicodedata
 
@@ -174,3 +175,16 @@ def random_texts(seed, count, longest=60):
                 parts.append(c)
         texts.append("".join(parts))
     return texts
+
+
+@functools.cache
+def corpus():
+    """Lines to train small vocabularies on: prose, made-up words with Zipf's frequencies, code, and the nasty strings."""
+    rng = random.Random(7)
+    syllables = ["ta", "re", "in", "on", "ka", "lo", "mi", "ent", "er", "ing", "the", "qu", "s", "ed", "ä", "мир", "世", "の", "12", "'s", "_"]
+    words = ["".join(rng.choice(syllables) for _ in range(rng.randint(1, 4))) for _ in range(400)]
+    lines = (pathlib.Path(__file__).resolve().parents[1] / "golden/a.txt").read_text().splitlines()
+    for _ in range(500):
+        line = " ".join(words[min(int(rng.paretovariate(0.7)), 400) - 1] for _ in range(rng.randint(2, 14)))
+        lines.append(rng.choice(["{}", "{}.", "{}!", "    {} = 1;", "\t{}()", '"{}"', "  {}", "({})", "{}"]).format(line.capitalize()))
+    return lines + NASTY
