@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install.sh BUILD CC: installs BUILD below a temporary prefix, moves it, and there builds program.c three ways:
-# pkg-config (shared), pkg-config --static, CMake's find_package (shared and static). Runs what it built.
+# pkg-config (shared), pkg-config --static, CMake's find_package (shared and static). Runs what it built, and lets it use
+# the demo's model when that is in the user's cache (scripts/test.sh fetches it).
 set -euo pipefail
 build=$1 cc=$2
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,10 +27,18 @@ if grep -rnF -e "$source" -e "$tmp/staged" "$library/pkgconfig" "$library/cmake"
 fi
 
 version=$(pkg-config --modversion tessera)
+expected="tessera $version"
+model="${XDG_CACHE_HOME:-$HOME/.cache}/tessera/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+if [ -e "$model" ]; then
+    expected+=$'\nnext: \xc4\xa0Paris' # the vocabulary writes a space as U+0120
+else
+    echo "without a model: $model is not there"
+    model=
+fi
 check() { # check PROGRAM dynamic|static: it runs, says the version, and is linked as it should be
     local said
-    said=$(LD_LIBRARY_PATH=$library "$1") || { echo "$1 failed: $said"; exit 1; }
-    [ "$said" = "tessera $version" ] || { echo "$1 said '$said', not 'tessera $version'"; exit 1; }
+    said=$(LD_LIBRARY_PATH=$library "$1" ${model:+"$model"}) || { echo "$1 failed: $said"; exit 1; }
+    [ "$said" = "$expected" ] || { echo "$1 said '$said', not '$expected'"; exit 1; }
     local needs=no
     objdump -p "$1" | grep -q 'NEEDED *libtessera\.so\.0$' && needs=yes
     case $2/$needs in
