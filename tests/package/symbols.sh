@@ -17,8 +17,4 @@ extra=$(comm -13 <(echo "$declared") <(echo "$exported"))
 found=$(objdump -p "$library" | awk '$1 == "SONAME" { print $2 }')
 [ "$found" = "$soname" ] || { echo "SONAME is '$found', not '$soname'"; exit 1; }
 echo "$(wc -l <<<"$declared") functions declared, $(wc -l <<<"$exported") exported"
-# Functions of the header may be missing until each of these four parts of the interface is there.
-for part in tsr_session_open tsr_sampler_open tsr_chat_render tsr_quantize; do
-    grep -qx "$part" <<<"$exported" || missing=
-done
 [ -z "$missing$extra" ]
