@@ -1,0 +1,177 @@
+/* Opening models and sessions, and keeping the KV cache in step with the text. */
+#include "cli/engine.h"
+
+#include "cli/interrupt.h"
+#include "cli/term.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const option model_option_table[] = {
+    {"model", 'm', OPTION_TEXT, "MODEL", offsetof(model_options, path), 0, 0,
+     "the GGUF file (of a split model: the first)"},
+    {0},
+};
+
+const option loading_option_table[] = {
+    {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(model_options, cpu_tier), 0, 0,
+     "use the kernels of that tier instead of the best: scalar, avx2, avx512"},
+    {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
+    {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
+    {0},
+};
+
+const option session_option_table[] = {
+    {"ctx", 'c', OPTION_INT, "N", offsetof(session_options, n_ctx), 0, 1 << 24,
+     "tokens of context (prompt and answer together); 0: what the model was trained with, at most 4096"},
+    {"threads", 't', OPTION_INT, "N", offsetof(session_options, n_threads), 0, 4096,
+     "threads; 0: the physical cores this process may use"},
+    {"kv", 0, OPTION_CHOICE, "f16|f32", offsetof(session_options, kv), 0, 0, "format of the KV cache"},
+    {0},
+};
+
+int fail_with(const tsr_error *err) {
+    if (err->code == TSR_E_CANCELLED && interrupted()) {
+        say_note("interrupted");
+        return EXIT_INTERRUPTED;
+    }
+    say_error("%s", err->message);
+    return EXIT_FAILED;
+}
+
+static bool on_load(void *user, uint64_t done, uint64_t total) {
+    progress_update(user, done, total);
+    return !interrupted();
+}
+
+int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
+    memset(e, 0, sizeof *e);
+    if (!m->path || !*m->path) {
+        say_error("no model: give one with -m MODEL (a GGUF file)");
+        return EXIT_USAGE;
+    }
+    progress bar;
+    tsr_error err = {0};
+    tsr_model_params p = tsr_model_params_default();
+    p.cpu_tier = m->cpu_tier;
+    p.no_mmap = m->no_mmap;
+    p.mlock = m->mlock;
+    p.vocab_only = vocab_only;
+    p.progress = on_load;
+    p.progress_user = &bar;
+    progress_start(&bar, "loading", "B");
+    e->model = tsr_model_open(m->path, &p, &err);
+    progress_end(&bar);
+    if (!e->model) return fail_with(&err);
+    tsr_model_get_info(e->model, &e->info);
+    return EXIT_FINE;
+}
+
+int engine_open_session(engine *e, const session_options *s, int n_batch) {
+    tsr_error err = {0};
+    tsr_session_params p = tsr_session_params_default();
+    p.n_ctx = s->n_ctx;
+    p.n_batch = n_batch;
+    p.n_threads = s->n_threads;
+    p.kv_k = p.kv_v = (tsr_kv_type)s->kv;
+    e->session = tsr_session_open(e->model, &p, &err);
+    if (!e->session) return fail_with(&err);
+    e->kept = malloc(tsr_session_capacity(e->session) * sizeof *e->kept);
+    if (!e->kept) {
+        say_error("out of memory for a context of %zu tokens; lower it with -c", tsr_session_capacity(e->session));
+        return EXIT_FAILED;
+    }
+    return EXIT_FINE;
+}
+
+void engine_close(engine *e) {
+    free(e->kept);
+    tsr_session_close(e->session);
+    tsr_model_close(e->model);
+    memset(e, 0, sizeof *e);
+}
+
+tsr_code engine_feed(engine *e, const tsr_token *tokens, size_t n, size_t *n_new, tsr_error *err) {
+    size_t held = tsr_session_length(e->session), same = 0;
+    while (same < held && same < n && e->kept[same] == tokens[same]) same++;
+    if (same == n) same--; /* the last one again: its logits are wanted */
+    *n_new = 0;
+    tsr_code code = tsr_session_truncate(e->session, same, err);
+    progress bar;
+    progress_start(&bar, "reading the prompt", "tokens");
+    const size_t piece = 512; /* small enough for a moving progress line */
+    for (size_t at = same; code == TSR_OK && at < n;) {
+        size_t count = n - at < piece ? n - at : piece;
+        code =
+            tsr_session_eval(e->session, tokens + at, count, at + count == n ? TSR_LOGITS_LAST : TSR_LOGITS_NONE, err);
+        if (code != TSR_OK) break;
+        memcpy(e->kept + at, tokens + at, count * sizeof *tokens);
+        at += count;
+        *n_new += count;
+        progress_update(&bar, at - same, n - same);
+        if (interrupted()) code = TSR_E_CANCELLED;
+    }
+    progress_end(&bar);
+    return code;
+}
+
+tsr_code engine_append(engine *e, tsr_token token, tsr_error *err) {
+    size_t at = tsr_session_length(e->session);
+    tsr_code code = tsr_session_eval(e->session, &token, 1, TSR_LOGITS_LAST, err);
+    if (code == TSR_OK) e->kept[at] = token;
+    return code;
+}
+
+typedef struct placement {
+    tsr_tensor_info like;
+    size_t count;
+    uint64_t bytes;
+} placement;
+
+static bool same_place(const tsr_tensor_info *a, const tsr_tensor_info *b) {
+    return strcmp(a->type, b->type) == 0 && strcmp(a->buffer, b->buffer) == 0 && strcmp(a->layout, b->layout) == 0 &&
+           strcmp(a->kernel, b->kernel) == 0 && strcmp(a->reason, b->reason) == 0;
+}
+
+static int by_bytes(const void *a, const void *b) {
+    const placement *x = a, *y = b;
+    return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : strcmp(x->like.type, y->like.type);
+}
+
+void show_engine(const engine *e) {
+    tsr_session_stats stats;
+    tsr_session_get_stats(e->session, &stats);
+    char kv[32], work[32], file[32];
+    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %d threads; context %zu; KV cache %s, work memory %s\n",
+            *e->info.name ? e->info.name : "without a name", e->info.architecture, e->info.file_type,
+            show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, stats.n_threads,
+            tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
+            show_bytes(stats.work_bytes, work, sizeof work));
+    show_placement(stderr, e->model);
+}
+
+void show_placement(FILE *f, const tsr_model *model) {
+    size_t n = tsr_model_n_tensors(model), kinds = 0;
+    placement *list = calloc(n + 1, sizeof *list);
+    if (!list) return;
+    for (size_t i = 0; i < n; i++) {
+        tsr_tensor_info t;
+        if (!tsr_model_tensor(model, i, &t)) continue;
+        size_t k = 0;
+        while (k < kinds && !same_place(&list[k].like, &t)) k++;
+        if (k == kinds) list[kinds++].like = t;
+        list[k].count++;
+        list[k].bytes += t.n_bytes;
+    }
+    qsort(list, kinds, sizeof *list, by_bytes);
+    fprintf(f, "%s%-8s %7s %9s  %-8s %-10s %s%s\n", term_style(f, STYLE_BOLD), "format", "tensors", "size", "buffer",
+            "layout", "kernel", term_style(f, STYLE_NONE));
+    for (size_t k = 0; k < kinds; k++) {
+        const tsr_tensor_info *t = &list[k].like;
+        char size[32];
+        fprintf(f, "%-8s %7zu %9s  %-8s %-10s %s%s%s%s\n", t->type, list[k].count,
+                show_bytes(list[k].bytes, size, sizeof size), t->buffer, t->layout, t->kernel, *t->reason ? " (" : "",
+                t->reason, *t->reason ? ")" : "");
+    }
+    free(list);
+}

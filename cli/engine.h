@@ -1,0 +1,50 @@
+/* engine.h: a model and a session opened as the options say, and the tokens its KV cache holds. */
+#ifndef CLI_ENGINE_H
+#define CLI_ENGINE_H
+
+#include "cli/args.h"
+#include "tessera.h"
+
+#include <stdio.h>
+
+typedef struct model_options {
+    const char *path, *cpu_tier;
+    bool no_mmap, mlock;
+} model_options;
+
+typedef struct session_options {
+    int n_ctx, n_threads, kv; /* kv: a tsr_kv_type */
+} session_options;
+
+extern const option model_option_table[];   /* the file */
+extern const option loading_option_table[]; /* how to load it */
+extern const option session_option_table[];
+
+typedef struct engine {
+    tsr_model *model;
+    tsr_model_info info;
+    tsr_session *session;
+    tsr_token *kept; /* [tsr_session_capacity()]: the tokens in the KV cache, tsr_session_length() of them */
+} engine;
+
+/* Opens the model, showing progress. Returns an exit status; failures have been reported. */
+int engine_open_model(engine *e, const model_options *m, bool vocab_only);
+/* n_batch: 0 for the library's default. */
+int engine_open_session(engine *e, const session_options *s, int n_batch);
+void engine_close(engine *e);
+
+/* Makes the KV cache hold exactly tokens[0..n), with logits of the last one: what it holds already is kept as far as it
+ * agrees, the rest is evaluated. n is from 1 to the capacity. *n_new counts the tokens evaluated. */
+tsr_code engine_feed(engine *e, const tsr_token *tokens, size_t n, size_t *n_new, tsr_error *err);
+/* Appends one token. */
+tsr_code engine_append(engine *e, tsr_token token, tsr_error *err);
+
+/* Reports a failure of the library; the exit status is EXIT_INTERRUPTED after Ctrl-C, else EXIT_FAILED. */
+int fail_with(const tsr_error *err);
+
+/* Model, threads, memory and placement on stderr, for --verbose. */
+void show_engine(const engine *e);
+/* What holds and computes the tensors: a table of (format, buffer, layout, kernel, reason) with counts and sizes. */
+void show_placement(FILE *f, const tsr_model *model);
+
+#endif
