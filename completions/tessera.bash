@@ -1,0 +1,132 @@
+# bash completion for tessera; made by scripts/cli_docs.py from the program's option tables; do not edit
+
+# Files that match the pattern, and directories.
+_tessera_files() {
+    local IFS=$'\n'
+    compopt -o filenames 2>/dev/null
+    # shellcheck disable=SC2207
+    COMPREPLY=($(compgen -d -- "$cur") $(compgen -f -X "!$1" -- "$cur" | while read -r f; do [ -d "$f" ] || echo "$f"; done))
+}
+
+# shellcheck disable=SC2207
+_tessera() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} options=
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize version help --help --version' -- "$cur"))
+        return
+    fi
+    # "--opt=value" arrives as three words
+    if [ "$cur" = "=" ]; then cur=; elif [ "$prev" = "=" ]; then prev=${COMP_WORDS[COMP_CWORD - 2]}; fi
+    case $command:$prev in
+        run:-m|run:--model) _tessera_files '*.gguf'; return ;;
+        run:-p|run:--prompt) COMPREPLY=(); return ;;
+        run:-f|run:--file) _tessera_files '*'; return ;;
+        run:-n|run:--predict) COMPREPLY=(); return ;;
+        run:--stop) COMPREPLY=(); return ;;
+        run:--system) COMPREPLY=(); return ;;
+        run:--chat-template) _tessera_files '*'; return ;;
+        run:-c|run:--ctx) COMPREPLY=(); return ;;
+        run:-t|run:--threads) COMPREPLY=(); return ;;
+        run:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
+        run:--cpu-tier) COMPREPLY=(); return ;;
+        run:-s|run:--seed) COMPREPLY=(); return ;;
+        run:--temp) COMPREPLY=(); return ;;
+        run:--top-k) COMPREPLY=(); return ;;
+        run:--top-p) COMPREPLY=(); return ;;
+        run:--min-p) COMPREPLY=(); return ;;
+        run:--typical) COMPREPLY=(); return ;;
+        run:--repeat-penalty) COMPREPLY=(); return ;;
+        run:--repeat-last-n) COMPREPLY=(); return ;;
+        run:--presence-penalty) COMPREPLY=(); return ;;
+        run:--frequency-penalty) COMPREPLY=(); return ;;
+        run:--dry-multiplier) COMPREPLY=(); return ;;
+        run:--dry-base) COMPREPLY=(); return ;;
+        run:--dry-allowed-length) COMPREPLY=(); return ;;
+        run:--dry-last-n) COMPREPLY=(); return ;;
+        run:--dry-breaker) COMPREPLY=(); return ;;
+        run:--mirostat) COMPREPLY=($(compgen -W 'off 2' -- "$cur")); return ;;
+        run:--mirostat-tau) COMPREPLY=(); return ;;
+        run:--mirostat-eta) COMPREPLY=(); return ;;
+        run:--logit-bias) COMPREPLY=(); return ;;
+        run:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        chat:-m|chat:--model) _tessera_files '*.gguf'; return ;;
+        chat:--system) COMPREPLY=(); return ;;
+        chat:--chat-template) _tessera_files '*'; return ;;
+        chat:-n|chat:--predict) COMPREPLY=(); return ;;
+        chat:--stop) COMPREPLY=(); return ;;
+        chat:-c|chat:--ctx) COMPREPLY=(); return ;;
+        chat:-t|chat:--threads) COMPREPLY=(); return ;;
+        chat:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
+        chat:--cpu-tier) COMPREPLY=(); return ;;
+        chat:-s|chat:--seed) COMPREPLY=(); return ;;
+        chat:--temp) COMPREPLY=(); return ;;
+        chat:--top-k) COMPREPLY=(); return ;;
+        chat:--top-p) COMPREPLY=(); return ;;
+        chat:--min-p) COMPREPLY=(); return ;;
+        chat:--typical) COMPREPLY=(); return ;;
+        chat:--repeat-penalty) COMPREPLY=(); return ;;
+        chat:--repeat-last-n) COMPREPLY=(); return ;;
+        chat:--presence-penalty) COMPREPLY=(); return ;;
+        chat:--frequency-penalty) COMPREPLY=(); return ;;
+        chat:--dry-multiplier) COMPREPLY=(); return ;;
+        chat:--dry-base) COMPREPLY=(); return ;;
+        chat:--dry-allowed-length) COMPREPLY=(); return ;;
+        chat:--dry-last-n) COMPREPLY=(); return ;;
+        chat:--dry-breaker) COMPREPLY=(); return ;;
+        chat:--mirostat) COMPREPLY=($(compgen -W 'off 2' -- "$cur")); return ;;
+        chat:--mirostat-tau) COMPREPLY=(); return ;;
+        chat:--mirostat-eta) COMPREPLY=(); return ;;
+        chat:--logit-bias) COMPREPLY=(); return ;;
+        chat:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        info:-m|info:--model) _tessera_files '*.gguf'; return ;;
+        info:--cpu-tier) COMPREPLY=(); return ;;
+        info:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        tokenize:-m|tokenize:--model) _tessera_files '*.gguf'; return ;;
+        tokenize:-p|tokenize:--prompt) COMPREPLY=(); return ;;
+        tokenize:-f|tokenize:--file) _tessera_files '*'; return ;;
+        tokenize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        detokenize:-m|detokenize:--model) _tessera_files '*.gguf'; return ;;
+        detokenize:-p|detokenize:--prompt) COMPREPLY=(); return ;;
+        detokenize:-f|detokenize:--file) _tessera_files '*'; return ;;
+        detokenize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        eval:-m|eval:--model) _tessera_files '*.gguf'; return ;;
+        eval:-p|eval:--prompt) COMPREPLY=(); return ;;
+        eval:-f|eval:--file) _tessera_files '*'; return ;;
+        eval:--json) _tessera_files '*'; return ;;
+        eval:--top) COMPREPLY=(); return ;;
+        eval:--greedy) COMPREPLY=(); return ;;
+        eval:-c|eval:--ctx) COMPREPLY=(); return ;;
+        eval:-t|eval:--threads) COMPREPLY=(); return ;;
+        eval:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
+        eval:--cpu-tier) COMPREPLY=(); return ;;
+        eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
+        quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        version:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+    esac
+    case $command in
+        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --cpu-tier --no-mmap --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        info) options="-m --model --tensors --metadata --json --cpu-tier --no-mmap --mlock --color -h --help" ;;
+        tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
+        detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --mlock --color -h --help" ;;
+        quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
+        version) options="--json --color -h --help" ;;
+        help) options="--options-json --color -h --help" ;;
+    esac
+    if [[ $cur == -* ]]; then
+        COMPREPLY=($(compgen -W "$options" -- "$cur"))
+        return
+    fi
+    case $command in
+        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize version help' -- "$cur")) ;;
+        info) _tessera_files '*.gguf' ;;
+        quantize)
+            _tessera_files '*.gguf'
+            COMPREPLY+=($(compgen -W "$(tessera quantize --types 2>/dev/null | cut -d' ' -f1)" -- "$cur"))
+            ;;
+    esac
+}
+complete -F _tessera tessera
