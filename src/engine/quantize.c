@@ -177,7 +177,7 @@ static tsr_code write_tensor(quantize_run *r, size_t i, tsr_gguf_writer *w, tsr_
 
 static tsr_code write_file(quantize_run *r, const char *out_path, tsr_error *err) {
     tsr_gguf_writer *w = tsr_gguf_writer_open(out_path, r->g->alignment, err);
-    if (!w) return err ? err->code : TSR_E_IO;
+    if (!w) return err->code;
     tsr_code code = write_metadata(r, w, err);
     for (size_t i = 0; i < r->g->n_tensors && code == TSR_OK; i++) code = write_tensor(r, i, w, err);
     if (code == TSR_OK && r->params->progress && !r->params->progress(r->params->progress_user, r->total, r->total))

@@ -28,7 +28,7 @@ bool tsr_scale_block(tsr_scaled *s, const float *x, const float *importance, int
     bool use = importance && mean_importance > 0 && isfinite(mean_importance);
     for (int i = 0; i < n; i++) {
         float v = mean + s->x[i] * s->x[i];
-        s->w[i] = use ? importance[i] / mean_importance * sqrtf(v) : v;
+        s->w[i] = use ? fmaxf(importance[i] / mean_importance, TSR_LEAST_IMPORTANCE) * sqrtf(v) : v;
     }
     return true;
 }
@@ -84,7 +84,7 @@ float tsr_search_scale(const tsr_grid *g, int n, const float *x, const float *w)
     float max = 0;
     for (int i = 0; i < n; i++)
         if (fabsf(x[i]) > fabsf(max)) max = x[i];
-    if (max == 0) return 0;
+    if (fabsf(max) <= TSR_NEGLIGIBLE) return 0;
     /* The error is sum w x x - xv^2 / vv for the best scale of the codes, xv / vv. */
     double best = 0, scale = max / (float)g->lo;
     for (int end = 0; end < 2; end++) {
@@ -98,7 +98,7 @@ float tsr_search_scale(const tsr_grid *g, int n, const float *x, const float *w)
         }
     }
     for (int i = 0; i < TSR_POLISH; i++) {
-        sums s = grid_sums(g, n, x, w, (float)(1 / scale));
+        sums s = grid_sums(g, n, x, w, tsr_inverse((float)scale));
         if (!(s.vv > 0 && s.xv * s.xv > best * s.vv * (1 + 1e-6))) break;
         best = s.xv * s.xv / s.vv;
         scale = s.xv / s.vv;
@@ -107,7 +107,7 @@ float tsr_search_scale(const tsr_grid *g, int n, const float *x, const float *w)
 }
 
 void tsr_encode_scaled(const tsr_grid *g, int n, const float *x, float scale, uint8_t *q) {
-    float inverse = scale != 0 ? 1 / scale : 0;
+    float inverse = tsr_inverse(scale);
     for (int i = 0; i < n; i++) {
         float v = x[i] * inverse;
         if (g->codebook)
@@ -119,9 +119,7 @@ void tsr_encode_scaled(const tsr_grid *g, int n, const float *x, float scale, ui
 
 /* Error of a sub-block, but for the constant sum w x x, when decoded with this scale. */
 static double scaled_error(const tsr_grid *g, int n, const float *x, const float *w, float scale, sums *s) {
-    *s = (sums){0, 0};
-    if (scale == 0) return 0;
-    *s = grid_sums(g, n, x, w, 1 / scale);
+    *s = grid_sums(g, n, x, w, tsr_inverse(scale));
     return scale * (scale * s->vv - 2 * s->xv);
 }
 

@@ -39,6 +39,15 @@ static inline float tsr_clamp(float x, float lo, float hi) {
 static inline float tsr_nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 static inline tsr_f32x4 tsr_nearest4(tsr_f32x4 x) { return (x + 12582912.0f) - 12582912.0f; }
 
+/* Scales and ranges below this are nothing beside the largest weight of a scaled block, which is at least 1; and 1 / s
+ * times a weight must stay finite. */
+#define TSR_NEGLIGIBLE 0x1p-100f
+
+/* 1 / scale, or 0 for a negligible one: all codes are then those of 0. */
+static inline float tsr_inverse(float scale) {
+    return scale > TSR_NEGLIGIBLE || scale < -TSR_NEGLIGIBLE ? 1 / scale : 0;
+}
+
 /* The values that codes stand for, times a scale: the integers lo..hi, or the entries of a codebook of 16. */
 typedef struct tsr_grid {
     int lo, hi;           /* least and greatest value */
@@ -58,11 +67,14 @@ typedef struct tsr_scaled {
     int exponent; /* original = x * 2^exponent */
 } tsr_scaled;
 
+/* Of the mean: weights that nothing is known to depend on must not be sacrificed altogether. */
+#define TSR_LEAST_IMPORTANCE 1e-3f
+
 /* n <= 256, a multiple of 16. Without importance, w = mean(x^2) + x^2; with it, importance * sqrt(mean(x^2) + x^2).
  * Returns false when all x are zero (then only exponent is set, to 0). */
 bool tsr_scale_block(tsr_scaled *s, const float *x, const float *importance, int n);
 
-/* The scale s for which x ~ s * value is best; may be negative; 0 when all x are 0. n is a multiple of 4. */
+/* The scale s for which x ~ s * value is best; may be negative; 0 when all x are negligible. n is a multiple of 4. */
 float tsr_search_scale(const tsr_grid *g, int n, const float *x, const float *w);
 /* The same for a whole block b of n weights, as binary16: the rounded scale or a neighbour, whichever decodes best. */
 uint16_t tsr_search_f16_scale(const tsr_grid *g, int n, const tsr_scaled *b);

@@ -69,7 +69,7 @@ void tsr_search_affine(int n, const float *x, const float *w, int nmax, bool non
     if (nonpositive && min > 0) min = 0;
     *m = min;
     *s = (max - min) / (float)nmax;
-    if (max <= min) return;
+    if (max - min <= TSR_NEGLIGIBLE) return;
     moments b = block_moments(n, x, w);
     double best = INFINITY, scale = *s, low = min;
     for (int t = -6; t <= 6; t++) {
@@ -83,7 +83,7 @@ void tsr_search_affine(int n, const float *x, const float *w, int nmax, bool non
         low = new_m;
     }
     for (int i = 0; i < TSR_POLISH; i++) {
-        sums a = affine_sums(n, x, w, (float)nmax, (float)(1 / scale), (float)low);
+        sums a = affine_sums(n, x, w, (float)nmax, tsr_inverse((float)scale), (float)low);
         double new_s = 0, new_m = 0;
         if (!solve(&a, &b, nonpositive, &new_s, &new_m)) break;
         double e = affine_error(&a, &b, new_s, new_m);
@@ -97,7 +97,7 @@ void tsr_search_affine(int n, const float *x, const float *w, int nmax, bool non
 }
 
 void tsr_encode_affine(int n, const float *x, int nmax, float s, float m, uint8_t *q) {
-    float inverse = s != 0 ? 1 / s : 0;
+    float inverse = tsr_inverse(s);
     for (int i = 0; i < n; i++) q[i] = (uint8_t)tsr_nearest(tsr_clamp((x[i] - m) * inverse, 0, (float)nmax));
 }
 
@@ -122,7 +122,7 @@ static double choose_scales(int n_sub, int len, int nmax, int limit, const tsr_s
             for (int im = mid_m - 1; im <= mid_m + 1; im++) {
                 if (is < 0 || is > limit || im < 0 || im > limit) continue;
                 float dl = d * (float)is, ml = dmin * (float)im;
-                sums a = affine_sums(len, x, w, (float)nmax, dl > 0 ? 1 / dl : 0, -ml);
+                sums a = affine_sums(len, x, w, (float)nmax, tsr_inverse(dl), -ml);
                 double e = affine_error(&a, &mo, dl, -ml);
                 if (e >= best) continue;
                 best = e;

@@ -149,6 +149,32 @@ static void test_importance_of_any_size(void **state) {
     }
 }
 
+/* A finite float of any bit pattern, magnitude at most `limit`. */
+static float any_float(uint32_t *state, float limit) {
+    float f;
+    do {
+        uint32_t high = (*state = *state * 1664525u + 1013904223u) >> 16;
+        uint32_t u = high << 16 | (*state = *state * 1664525u + 1013904223u) >> 16;
+        memcpy(&f, &u, sizeof f);
+    } while (!(fabsf(f) <= limit));
+    return f;
+}
+
+/* All magnitudes of a float in one block, and zeros; importances likewise. */
+static void test_any_floats(void **state) {
+    (void)state;
+    uint32_t seed = 19;
+    for (int round = 0; round < 400; round++) {
+        float x[K], importance[K];
+        for (int i = 0; i < K; i++) {
+            x[i] = round % 2 && i % 3 ? 0 : any_float(&seed, i / 16 % 3 ? 65504 : 1e-30f);
+            importance[i] = fabsf(any_float(&seed, round % 4 < 2 ? 1e30f : FLT_MAX));
+        }
+        for_each_quantizer(x, NULL, 0.36f);
+        for_each_quantizer(x, importance, 1.05f);
+    }
+}
+
 /* A row is the same whether quantised whole or block by block: what the threads of tsr_quantize rely on. */
 static void test_blocks_are_independent(void **state) {
     (void)state;
@@ -176,6 +202,7 @@ int main(void) {
         cmocka_unit_test(test_magnitudes_mixed_in_a_block),
         cmocka_unit_test(test_too_large_for_binary16),
         cmocka_unit_test(test_importance_of_any_size),
+        cmocka_unit_test(test_any_floats),
         cmocka_unit_test(test_blocks_are_independent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
