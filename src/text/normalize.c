@@ -11,6 +11,8 @@
 /* Real maps match at most some 20 bytes and replace by at most 33 (U+FDFA); the bounds keep hostile ones linear. */
 #define MAX_MATCH 256
 #define MAX_REPLACEMENT 256
+/* Bytes a normalised text may have for one of the original. Real maps stay below 14 (U+FDFA again, its spaces as U+2581). */
+#define MAX_GROWTH 32
 
 static const char *const charsmap_key = "tokenizer.ggml.precompiled_charsmap";
 
@@ -126,6 +128,8 @@ tsr_code tsr_normalize(const tsr_normalizer *z, tsr_fragment f, tsr_buf *out, ts
             else tsr_buf_putc(out, piece[k]);
         }
         after_space = trim && piece[n - 1] == ' ';
+        if (out->len - begin > MAX_GROWTH * f.n + 64)
+            return tsr_fail(err, TSR_E_FORMAT, "%s makes a text of %zu bytes more than %d times as long", charsmap_key, f.n, MAX_GROWTH);
     }
     while (trim && f.last && ends_with_symbol(out, begin)) out->len -= 3;
     return out->oom ? tsr_fail(err, TSR_E_NOMEM, "out of memory for a normalised text of %zu bytes", f.n) : TSR_OK;

@@ -6,7 +6,9 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+/* Real vocabularies have up to 262144 entries and 3 MB. */
 #define MAX_VOCAB (1 << 24)
+#define MAX_VOCAB_BYTES ((size_t)64 << 20)
 
 void tsr_ids_push(tsr_ids *ids, tsr_token id) {
     if (ids->oom) return;
@@ -87,6 +89,8 @@ static tsr_code load_texts(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) 
         t->offset[i] = total;
         total += n + 1;
     }
+    if (total > MAX_VOCAB_BYTES)
+        return tsr_fail(err, TSR_E_LIMIT, "%s has %zu bytes, more than %zu", key, total, MAX_VOCAB_BYTES);
     t->offset[kv->n] = total;
     t->texts = malloc(total);
     if (!t->texts) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a vocabulary of %zu bytes", total);

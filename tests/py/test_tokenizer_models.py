@@ -2,6 +2,7 @@
 import json
 import mmap
 import pathlib
+import random
 import struct
 import sys
 
@@ -154,3 +155,20 @@ def test_gemma_against_sentencepiece():
         assert_same(t, sp.encode(text), text)
         assert t.decode(ids) == text.encode()
         assert b"".join(t.stream(ids)) == text.encode()
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-0.5b-q4_k_m", "gemma3-270m-q4_k_m"])
+def test_streaming_of_random_tokens(name):
+    """Whatever a model says, each piece is UTF-8, and together they are what Python makes of the bytes."""
+    t, rng = tok.Tokenizer(model_path(name)), random.Random(51)
+    n_vocab = tok.library().tsr_tokenizer_n_vocab(t.handle)
+    # tokens that hold part of a character: bytes of Gemma, byte-level merges of Qwen
+    partial = [i for i in range(n_vocab) if b"\xef\xbf\xbd" in b"".join(t.stream([i]))]
+    assert len(partial) >= 128
+    for flags in 0, tsr.RENDER_SPECIAL:
+        for _ in range(200):
+            ids = [rng.choice(partial) if rng.random() < 0.7 else rng.randrange(n_vocab) for _ in range(rng.randrange(30))]
+            pieces = t.stream(ids, flags)
+            for piece in pieces:
+                piece.decode()
+            assert b"".join(pieces).decode() == t.decode(ids, flags).decode(errors="replace")

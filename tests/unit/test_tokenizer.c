@@ -6,6 +6,7 @@
 #include "core/utf8.h"
 #include "text/tokenizer.h"
 
+#include <pthread.h>
 #include <time.h>
 
 static tsr_token *encode(const fixture *f, const char *s, size_t n, unsigned flags, size_t *n_out) {
@@ -173,6 +174,37 @@ static void test_long_words(void **state) {
     free(s);
 }
 
+enum { N_THREADS = 4, N_ROUNDS = 300 };
+static const char shared_text[] = "It's 12345 ab abc aaaa <tool> b\xff<|im_end|> ab";
+
+static void *encode_often(void *arg) {
+    const tsr_tokenizer *t = arg;
+    uint64_t sum = 0;
+    for (int i = 0; i < N_ROUNDS; i++) {
+        tsr_token *ids;
+        size_t n;
+        if (tsr_tokenizer_encode(t, shared_text, sizeof shared_text - 1, TSR_PARSE_SPECIAL, &ids, &n, NULL) != TSR_OK) return NULL;
+        for (size_t k = 0; k < n; k++) sum = sum * 31 + (uint64_t)ids[k] + 1;
+        tsr_free(ids);
+    }
+    return (void *)(uintptr_t)(sum | 1);
+}
+
+static void test_shared_by_threads(void **state) {
+    (void)state;
+    image (*const make[])(void) = {bpe_default_image, spm_image, unigram_image, wordpiece_image};
+    for (size_t k = 0; k < 4; k++) {
+        fixture f = open_fixture(make[k]());
+        void *want = encode_often(f.t), *got[N_THREADS];
+        pthread_t threads[N_THREADS];
+        assert_non_null(want);
+        for (int i = 0; i < N_THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, encode_often, f.t), 0);
+        for (int i = 0; i < N_THREADS; i++) assert_int_equal(pthread_join(threads[i], &got[i]), 0);
+        for (int i = 0; i < N_THREADS; i++) assert_ptr_equal(got[i], want);
+        close_fixture(&f);
+    }
+}
+
 static void test_every_pretokenizer_opens(void **state) {
     (void)state;
     for (size_t i = 0; tsr_pretokenizer_name(i); i++) {
@@ -226,13 +258,13 @@ static void test_hostile_metadata(void **state) {
 /* A map that opens but points outside itself is found when it is used. */
 static void test_hostile_charsmap(void **state) {
     (void)state;
-    const hostile kinds[] = {H_CHARSMAP_OUTSIDE, H_CHARSMAP_VALUE};
-    for (int i = 0; i < 2; i++) {
+    const hostile kinds[] = {H_CHARSMAP_OUTSIDE, H_CHARSMAP_VALUE, H_CHARSMAP_GROWTH};
+    for (int i = 0; i < 3; i++) {
         fixture f = open_fixture(hostile_image(kinds[i]));
         tsr_error err = {0};
         tsr_token *ids;
         size_t n;
-        assert_int_equal(tsr_tokenizer_encode(f.t, "a", 1, 0, &ids, &n, &err), TSR_E_FORMAT);
+        assert_int_equal(tsr_tokenizer_encode(f.t, "aaaaaaaa", 8, 0, &ids, &n, &err), TSR_E_FORMAT);
         assert_null(ids);
         assert_non_null(strstr(err.message, "tokenizer.ggml.precompiled_charsmap"));
         close_fixture(&f);
@@ -267,6 +299,7 @@ int main(void) {
         cmocka_unit_test(test_spm),
         cmocka_unit_test(test_streaming),
         cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_shared_by_threads),
         cmocka_unit_test(test_every_pretokenizer_opens),
         cmocka_unit_test(test_hostile_metadata),
         cmocka_unit_test(test_hostile_charsmap),

@@ -122,7 +122,7 @@ static inline image wordpiece_image(void) {
 typedef enum hostile {
     H_NO_MODEL, H_BAD_MODEL, H_NO_TOKENS, H_EMPTY_TOKENS, H_NUMBER_TOKENS, H_LONG_TOKEN, H_SHORT_TYPES, H_BAD_TYPE, H_NO_SCORES,
     H_SHORT_SCORES, H_NAN_SCORE, H_NO_MERGES, H_BAD_MERGE, H_UNKNOWN_MERGE, H_UNKNOWN_RESULT, H_BAD_PRE, H_ID_TOO_HIGH,
-    H_ID_NEGATIVE, H_BOS_ABSENT, H_CHARSMAP_TYPE, H_CHARSMAP_SHORT, H_CHARSMAP_SIZE, H_CHARSMAP_OUTSIDE, H_CHARSMAP_VALUE,
+    H_ID_NEGATIVE, H_BOS_ABSENT, H_CHARSMAP_TYPE, H_CHARSMAP_SHORT, H_CHARSMAP_SIZE, H_CHARSMAP_OUTSIDE, H_CHARSMAP_VALUE, H_CHARSMAP_GROWTH,
     H_NONE_IDS, H_DUPLICATES
 } hostile;
 
@@ -135,21 +135,26 @@ static inline void put_charsmap(image *b, hostile h) {
     const char *key = "tokenizer.ggml.precompiled_charsmap";
     /* root: children at 'a' ^ 4; the unit there says it has a value, at unit 7 */
     uint32_t units[8] = {('a' ^ 4u) << 10, 0, 0, 0, 'a' | 1u << 8 | 3u << 10, 0, 0, 1u << 31 | 900};
+    char replacement[200] = "x";
     if (h == H_CHARSMAP_OUTSIDE) units[4] = 'a' | 1u << 8 | 1000u << 10;
-    put_array(b, key, TSR_GGUF_U8, h == H_CHARSMAP_SHORT ? 3 : sizeof units + 4 + 2);
+    if (h == H_CHARSMAP_GROWTH) {
+        units[7] = 1u << 31;
+        memset(replacement, 'x', sizeof replacement - 1);
+    }
+    put_array(b, key, TSR_GGUF_U8, h == H_CHARSMAP_SHORT ? 3 : sizeof units + 4 + sizeof replacement);
     if (h == H_CHARSMAP_SHORT) {
         tsr_buf_append(b, "abc", 3);
         return;
     }
     put32(b, h == H_CHARSMAP_SIZE ? UINT32_MAX : sizeof units);
     tsr_buf_append(b, units, sizeof units);
-    tsr_buf_append(b, "x", 2);
+    tsr_buf_append(b, replacement, sizeof replacement);
 }
 
 /* Three entries, everything in order but for one thing. */
 static inline image hostile_image(hostile h) {
     bool bpe = h < H_SHORT_TYPES || (h >= H_NO_MERGES && h < H_CHARSMAP_TYPE) || h == H_DUPLICATES || h == H_NONE_IDS;
-    bool charsmap = h >= H_CHARSMAP_TYPE && h <= H_CHARSMAP_VALUE;
+    bool charsmap = h >= H_CHARSMAP_TYPE && h <= H_CHARSMAP_GROWTH;
     const char *const tokens[] = {h == H_DUPLICATES ? "" : "b", "a", h == H_DUPLICATES ? "a" : "ab"};
     char long_token[5001] = {0};
     memset(long_token, 'x', 5000);
