@@ -246,8 +246,13 @@ int args_parse(const command *cmd, int argc, char **argv, void *settings, operan
         }
     }
     if (rest->n > cmd->max_operands) {
-        say_error("unexpected argument \"%s\"; usage: tessera %s [options]%s%s", rest->items[cmd->max_operands],
-                  cmd->name, *cmd->operands ? " " : "", cmd->operands);
+        const char *extra = rest->items[cmd->max_operands], *dot = strrchr(extra, '.');
+        if (dot && strcmp(dot, ".gguf") == 0 && find_option(cmd, settings, "model", strlen("model"), 0).o) {
+            say_error("unexpected argument \"%s\"; did you mean -m %s?", extra, extra);
+            return EXIT_USAGE;
+        }
+        say_error("unexpected argument \"%s\"; usage: tessera %s [options]%s%s", extra, cmd->name,
+                  *cmd->operands ? " " : "", cmd->operands);
         return EXIT_USAGE;
     }
     return EXIT_FINE;

@@ -89,7 +89,6 @@ static int take_message(chat *c, const char *text) {
         chat_add(c, "user", text, strlen(text));
         status = chat_answer(c);
     }
-    interrupt_clear();
     return status;
 }
 
@@ -114,6 +113,7 @@ static int talk(chat *c, chat_input *in) {
         }
         failures += take_message(c, text) != EXIT_FINE;
         free(text);
+        if (interrupted() && !at_terminal) return EXIT_INTERRUPTED;
         if (at_terminal && !c->leave) fputc('\n', stderr);
     }
     /* A person has seen what went wrong; a script learns of it from the status. */

@@ -76,6 +76,11 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
     p.kv_k = p.kv_v = (tsr_kv_type)s->kv;
     e->session = tsr_session_open(e->model, &p, &err);
     if (!e->session) return fail_with(&err);
+    if (tsr_session_capacity(e->session) > (size_t)e->info.n_ctx_train && e->info.n_ctx_train > 0)
+        say_warning("a context of %zu tokens is more than the %d that the model was trained with; it makes little "
+                    "sense of what "
+                    "lies beyond",
+                    tsr_session_capacity(e->session), e->info.n_ctx_train);
     e->kept = malloc(tsr_session_capacity(e->session) * sizeof *e->kept);
     if (!e->kept) {
         say_error("out of memory for a context of %zu tokens; lower it with -c", tsr_session_capacity(e->session));

@@ -6,11 +6,13 @@
 #include "cli/term.h"
 #include "tessera.h"
 
+#include <fcntl.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const option general_options[] = {
     {"color", 0, OPTION_CHOICE, "auto|always|never", offsetof(general_settings, color), 0, 0,
@@ -111,7 +113,17 @@ static void set_locale(void) {
     if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+/* With a standard stream closed, the next file opened, the model perhaps, would take its place. */
+static void fill_closed_streams(void) {
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) continue;
+        /* Only messages may vanish: writing results to a closed stdout must fail, so it is opened for reading. */
+        if (open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) < 0) exit(EXIT_FAILED);
+    }
+}
+
 int main(int argc, char **argv) {
+    fill_closed_streams();
     set_locale();
     interrupt_install();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe shows as a failed write: see out_closed */

@@ -37,11 +37,19 @@ static void erase_line(void) {
     line_showing = false;
 }
 
+/* Messages quote files and models. */
+static void put_message(const char *fmt, va_list ap) {
+    char *text = NULL;
+    int n = vasprintf(&text, fmt, ap);
+    if (n >= 0) put_clean(stderr, text, (size_t)n, false);
+    if (n >= 0) free(text);
+}
+
 static void say(const char *kind, style s, const char *fmt, va_list ap) {
     erase_line();
     fflush(stdout); /* so that the message comes after what it is about */
     fprintf(stderr, "tessera: %s%s%s", term_style(stderr, s), kind, *kind ? term_style(stderr, STYLE_NONE) : "");
-    vfprintf(stderr, fmt, ap);
+    put_message(fmt, ap);
     fputc('\n', stderr);
 }
 
@@ -65,7 +73,7 @@ void say_note(const char *fmt, ...) {
     erase_line();
     fflush(stdout);
     fputs(term_style(stderr, STYLE_DIM), stderr);
-    vfprintf(stderr, fmt, ap);
+    put_message(fmt, ap);
     fprintf(stderr, "%s\n", term_style(stderr, STYLE_NONE));
     va_end(ap);
 }
