@@ -36,7 +36,7 @@ static size_t edit_distance(const char *a, const char *b) {
     return d[n][m];
 }
 
-const char *args_suggest(const char *typed, const char *const *names) {
+static const char *suggest(const char *typed, const char *const *names) {
     const char *best = NULL;
     size_t length = strlen(typed), best_distance = length > 4 ? 3 : length > 2 ? 2 : 1; /* must be below this */
     for (; *names; names++) {
@@ -49,6 +49,15 @@ const char *args_suggest(const char *typed, const char *const *names) {
         best_distance = distance;
     }
     return best;
+}
+
+void args_say_unknown(const char *what, const char *typed, const char *prefix, const char *const *names,
+                      const char *hint) {
+    const char *meant = suggest(typed + strspn(typed, "-"), names);
+    if (meant)
+        say_error("%s \"%s\"; did you mean %s%s? %s", what, typed, prefix, meant, hint);
+    else
+        say_error("%s \"%s\". %s", what, typed, hint);
 }
 
 static bool set_choice(const option *o, int *target, const char *text, char *problem, size_t cap) {
@@ -181,14 +190,10 @@ static int unknown_option(const command *cmd, const char *arg) {
     for (const option_group *g = cmd->groups; g->title; g++)
         for (const option *o = g->options; o->name && n + 1 < sizeof names / sizeof *names; o++) names[n++] = o->name;
     names[n] = NULL;
-    char typed[64];
-    snprintf(typed, sizeof typed, "%.*s", (int)strcspn(arg, "="), arg + strspn(arg, "-"));
-    typed[strcspn(typed, "=")] = '\0';
-    const char *meant = args_suggest(typed, names);
-    if (meant)
-        say_error("unknown option %s; did you mean --%s? See `tessera help %s`", arg, meant, cmd->name);
-    else
-        say_error("unknown option %s; see `tessera help %s`", arg, cmd->name);
+    char typed[64], hint[64];
+    snprintf(typed, sizeof typed, "%.*s", (int)strcspn(arg, "="), arg);
+    snprintf(hint, sizeof hint, "See `tessera help %s`", cmd->name);
+    args_say_unknown("unknown option", typed, "--", names, hint);
     return EXIT_USAGE;
 }
 

@@ -80,7 +80,9 @@ const option *args_find(const option *table, const char *name);
 bool args_set(const option *o, void *base, const char *text, char *problem, size_t cap);
 /* Writes an option's current value into out[cap], "" for an absent text. */
 void args_show(const option *o, const void *base, char *out, size_t cap);
-/* Of the NULL-terminated names, the one a user who typed `typed` most likely meant, or NULL. */
-const char *args_suggest(const char *typed, const char *const *names);
+/* Reports that `what` ("unknown command") cannot be `typed`, with the one of the NULL-terminated names, if any, that
+ * was most likely meant, written behind `prefix`; and `hint`, a sentence. */
+void args_say_unknown(const char *what, const char *typed, const char *prefix, const char *const *names,
+                      const char *hint);
 
 #endif

@@ -50,7 +50,7 @@ static int choose_seed(chat *c) {
 static int open_chat(chat *c) {
     const chat_options *own = &c->settings->own;
     size_t n;
-    if (own->system && !check_text(own->system, strlen(own->system), "the system message")) return EXIT_FAILED;
+    if (own->system && !check_text(own->system, strlen(own->system), "system message")) return EXIT_FAILED;
     if (own->template_file) {
         int status = read_file(own->template_file, &c->template_text, &n);
         if (status != EXIT_FINE) return status;
@@ -85,7 +85,7 @@ static int take_message(chat *c, const char *text) {
         status = chat_command_line(c, text);
     } else {
         text += text[0] == '/' && text[1] == '/';
-        if (!check_text(text, strlen(text), "the message")) return EXIT_FAILED;
+        if (!check_text(text, strlen(text), "message")) return EXIT_FAILED;
         chat_add(c, "user", text, strlen(text));
         status = chat_answer(c);
     }

@@ -134,7 +134,7 @@ static const option *settable(chat *c, const char *name, void **base) {
         *base = &c->settings->generate;
         o = args_find(generate_option_table, name);
     }
-    return o && o->kind != OPTION_TEXTS ? o : NULL;
+    return o && o->kind != OPTION_TEXTS && o->kind != OPTION_TEXT ? o : NULL;
 }
 
 static void list_settings(chat *c) {
@@ -156,11 +156,7 @@ static int unknown_setting(const char *name) {
     for (const option *o = generate_option_table; o->name; o++) names[n++] = o->name;
     for (const option *o = sampling_option_table; o->name && n < 63; o++) names[n++] = o->name;
     names[n] = NULL;
-    const char *meant = args_suggest(name, names);
-    if (meant)
-        say_error("there is no \"%s\" to set; did you mean \"%s\"? /set lists what there is", name, meant);
-    else
-        say_error("there is no \"%s\" to set; /set lists what there is", name);
+    args_say_unknown("there is no setting", name, "", names, "/set lists them");
     return EXIT_FAILED;
 }
 
@@ -264,10 +260,6 @@ int chat_command_line(chat *c, const char *line) {
         if (strcmp(commands[i].name, name) == 0) return commands[i].run(c, argument);
         names[i] = commands[i].name;
     }
-    const char *meant = args_suggest(name, names);
-    if (meant)
-        say_error("there is no /%s; did you mean /%s? /help lists the commands", name, meant);
-    else
-        say_error("there is no /%s; /help lists the commands", name);
+    args_say_unknown("there is no command", name, "/", names, "/help lists them");
     return EXIT_FAILED;
 }

@@ -131,8 +131,7 @@ static int run(void *settings, const operands *rest) {
     char *text = NULL;
     size_t n_text = 0;
     token_list list = {0};
-    int status = s->model.path ? input_read(&s->input, "token ids", &text, &n_text) : EXIT_FINE;
-    if (status == EXIT_FINE && text && !check_text(text, n_text, "the list of token ids")) status = EXIT_FAILED;
+    int status = s->model.path ? input_read(&s->input, "list of token ids", &text, &n_text) : EXIT_FINE;
     if (status == EXIT_FINE && text) {
         char first = text[strspn(text, " \t\r\n")];
         status = first == '[' || first == '{' ? parse_json(text, n_text, &list) : parse_lines(text, n_text, &list);

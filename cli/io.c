@@ -50,35 +50,40 @@ int read_file(const char *path, char **text, size_t *n) {
     return status;
 }
 
+bool check_text(const char *text, size_t n, const char *what) {
+    const char *nul = memchr(text, '\0', n);
+    if (nul) {
+        say_error("the %s is binary, not text: it has a NUL byte at offset %zu", what, (size_t)(nul - text));
+        return false;
+    }
+    json_t *valid = json_stringn(text, n); /* refuses invalid UTF-8 */
+    if (!valid) say_error("the %s is not UTF-8 text; convert it first, for example with iconv -t UTF-8", what);
+    json_decref(valid);
+    return valid != NULL;
+}
+
+static int copy_text(const char *from, char **text, size_t *n) {
+    *n = strlen(from);
+    *text = strdup(from);
+    if (*text) return EXIT_FINE;
+    say_error("out of memory");
+    return EXIT_FAILED;
+}
+
 int input_read(const input_options *in, const char *what, char **text, size_t *n) {
     if (in->text && in->file) {
         say_error("give either --prompt or --file, not both");
         return EXIT_USAGE;
     }
-    if (in->text) {
-        *n = strlen(in->text);
-        *text = strdup(in->text);
-        if (*text) return EXIT_FINE;
-        say_error("out of memory");
-        return EXIT_FAILED;
-    }
-    if (!in->file && term_is_tty(stdin)) {
+    if (!in->text && !in->file && term_is_tty(stdin)) {
         say_error("no %s: give it with -p TEXT or -f FILE, or pipe it in", what);
         return EXIT_USAGE;
     }
-    return read_file(in->file ? in->file : "-", text, n);
-}
-
-bool check_text(const char *text, size_t n, const char *what) {
-    const char *nul = memchr(text, '\0', n);
-    if (nul) {
-        say_error("%s is binary, not text: it has a NUL byte at offset %zu", what, (size_t)(nul - text));
-        return false;
-    }
-    json_t *valid = json_stringn(text, n); /* refuses invalid UTF-8 */
-    if (!valid) say_error("%s is not UTF-8 text; convert it first, for example with iconv -t UTF-8", what);
-    json_decref(valid);
-    return valid != NULL;
+    int status = in->text ? copy_text(in->text, text, n) : read_file(in->file ? in->file : "-", text, n);
+    if (status != EXIT_FINE || check_text(*text, *n, what)) return status;
+    free(*text);
+    *text = NULL;
+    return EXIT_FAILED;
 }
 
 static bool closed;

@@ -15,8 +15,8 @@ typedef struct input_options {
 
 extern const option input_option_table[];
 
-/* Reads the text from -p, -f or, when neither was given, from standard input if that is no terminal. *text is
- * NUL-terminated and the caller's. Returns an exit status; failures have been reported. */
+/* Reads UTF-8 text (`what`: "prompt") from -p, -f or, when neither was given, from standard input if that is no
+ * terminal. *text is NUL-terminated and the caller's. Returns an exit status; failures have been reported. */
 int input_read(const input_options *in, const char *what, char **text, size_t *n);
 /* The whole stream; `name` is for messages. */
 int read_stream(FILE *f, const char *name, char **text, size_t *n);

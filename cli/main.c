@@ -34,11 +34,7 @@ static const command *find_command(const char *name) {
 static int unknown_command(const char *name) {
     const char *names[sizeof commands / sizeof *commands] = {NULL};
     for (size_t i = 0; commands[i]; i++) names[i] = commands[i]->name;
-    const char *meant = args_suggest(name, names);
-    if (meant)
-        say_error("unknown command \"%s\"; did you mean \"%s\"? See `tessera help`", name, meant);
-    else
-        say_error("unknown command \"%s\"; see `tessera help`", name);
+    args_say_unknown("unknown command", name, "", names, "See `tessera help`");
     return EXIT_USAGE;
 }
 

@@ -72,11 +72,7 @@ static const char *find_type(const char *typed) {
     for (; n + 1 < sizeof names / sizeof *names && (names[n] = tsr_quantize_type(n, &what)) != NULL; n++)
         if (strcasecmp(names[n], typed) == 0) return names[n];
     names[n] = NULL;
-    const char *meant = args_suggest(typed, names);
-    if (meant)
-        say_error("unknown type \"%s\"; did you mean %s? `tessera quantize --types` lists them", typed, meant);
-    else
-        say_error("unknown type \"%s\"; `tessera quantize --types` lists them", typed);
+    args_say_unknown("unknown type", typed, "", names, "`tessera quantize --types` lists them");
     return NULL;
 }
 

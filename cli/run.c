@@ -154,12 +154,9 @@ static int run(void *settings, const operands *rest) {
     tsr_token *tokens = NULL;
     int status = EXIT_FINE;
     if (s->model.path) status = input_read(&s->input, "prompt", &text, &n_text); /* before the slow part */
-    if (status == EXIT_FINE && text) {
-        /* Editors and echo end a file with a newline that is no part of the question. */
-        if (!s->input.text && n_text > 0 && text[n_text - 1] == '\n') text[--n_text] = '\0';
-        if (!check_text(text, n_text, "the prompt")) status = EXIT_FAILED;
-    }
-    if (status == EXIT_FINE && s->own.system && !check_text(s->own.system, strlen(s->own.system), "the system message"))
+    /* Editors and echo end a file with a newline that is no part of the question. */
+    if (status == EXIT_FINE && !s->input.text && n_text > 0 && text[n_text - 1] == '\n') text[--n_text] = '\0';
+    if (status == EXIT_FINE && s->own.system && !check_text(s->own.system, strlen(s->own.system), "system message"))
         status = EXIT_FAILED;
     if (status == EXIT_FINE) status = engine_open_model(&e, &s->model, false);
     if (status == EXIT_FINE) status = make_tokens(s, &e, text, n_text, &tokens, &n);

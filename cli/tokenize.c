@@ -74,7 +74,6 @@ static int run(void *settings, const operands *rest) {
     size_t n_text = 0, n = 0;
     tsr_token *tokens = NULL;
     int status = s->model.path ? input_read(&s->input, "text", &text, &n_text) : EXIT_FINE;
-    if (status == EXIT_FINE && text && !check_text(text, n_text, "the text")) status = EXIT_FAILED;
     if (status == EXIT_FINE) status = engine_open_model(&e, &s->model, true);
     if (status == EXIT_FINE) {
         tsr_error err = {0};
