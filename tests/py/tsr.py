@@ -30,6 +30,7 @@ ADD_SPECIAL, PARSE_SPECIAL, RENDER_SPECIAL = 1, 2, 4
 LOGITS_NONE, LOGITS_LAST, LOGITS_ALL = range(3)
 KV_F16, KV_F32 = range(2)
 TIERS = ("scalar", "avx2", "avx512")
+REPORT = []  # (group, case, error): measured errors, summed up at the end of the run
 
 
 class Error(C.Structure):
@@ -134,6 +135,10 @@ def machine():
 def host_tiers():
     """Kernel tiers this machine can run, lowest first."""
     return TIERS[:TIERS.index(machine().tier.decode()) + 1]
+
+
+def missing_tiers():
+    return TIERS[len(host_tiers()):]
 
 
 def i32(tokens):
