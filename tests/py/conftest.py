@@ -2,6 +2,7 @@
 import os
 import sys
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: numpy's threads would only fight the engine's
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import tsr  # noqa: E402

@@ -139,11 +139,15 @@ class Reference:
         """The tensor as [..., n_out, n_in], dequantised; rows picks some of the first axis."""
         t = self.tensors[name]
         data = t.data if rows is None else t.data[rows]
-        return gguf.quants.dequantize(data, t.tensor_type).astype(self.dtype, copy=False)
+        joined = math.gcd(int(np.prod(data.shape[:-1])), 16)  # gguf takes 16 rows at a time: give it longer ones
+        values = gguf.quants.dequantize(data.reshape(-1, joined * data.shape[-1]), t.tensor_type)
+        return values.reshape(*data.shape[:-1], -1).astype(self.dtype, copy=False)
 
     def linear(self, x, name, bias=False):
         """x [n, n_in] -> [n, n_out]"""
-        y = x @ self.weight(f"{name}.weight").T
+        y = np.empty((len(x), len(self.tensors[f"{name}.weight"].data)), self.dtype)
+        for i in range(0, y.shape[1], 4096):  # a vocabulary's worth of rows need not be in memory at once
+            y[:, i:i + 4096] = x @ self.weight(f"{name}.weight", slice(i, i + 4096)).T
         return y + self.weight(f"{name}.bias") if bias and self.has(f"{name}.bias") else y
 
     def norm(self, x, name):
