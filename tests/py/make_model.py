@@ -260,7 +260,8 @@ def build(s, seed=1):
 
 def save(model, path, tensors_per_file=0):
     """Writes the model; with tensors_per_file as several files NAME-00001-of-N.gguf. Returns the (first) path."""
-    w = gguf.GGUFWriter(path, model.arch, split_max_tensors=tensors_per_file, use_temp_file=True)
+    w = gguf.GGUFWriter(path, model.arch, split_max_tensors=tensors_per_file,
+                        use_temp_file=not tensors_per_file)  # gguf mixes the two up
     for key, (value, kind, sub) in model.kv.items():
         w.add_key_value(key, value, kind, sub)
     for name, (data, qtype) in model.tensors.items():

@@ -48,6 +48,7 @@ VARIANTS = {
     "llama-yarn": (mm.Spec(meta=YARN), dict(rope_type="none", rope_factor=2.0, rope_orig_ctx=256)),
     "llama-yarn-context-from-training": (mm.Spec(context=128, meta=YARN | {
         "rope.scaling.original_context_length": None}), dict(rope_orig_ctx=32)),
+    "llama-yarn-without-factor": (mm.Spec(meta=YARN | {"rope.scaling.factor": None}), {}),  # then nothing is scaled
     "llama-window": (mm.Spec(meta={"attention.sliding_window": 9}), dict(window=10)),
     "llama-window-1": (mm.Spec(meta={"attention.sliding_window": 1}), dict(window=2)),
     "llama-attention-cap": (mm.Spec(meta={"attn_logit_softcapping": 1.5}), dict(attn_softcap=0.0)),

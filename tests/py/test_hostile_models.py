@@ -1,5 +1,7 @@
 """Models whose metadata or tensors make no sense: each must give an error that names the key or tensor, and never a crash,
 a hang, a huge allocation or an answer. Each attempt runs in a forked child with limits on memory and time."""
+import ctypes as C
+import gc
 import math
 import multiprocessing
 import os
@@ -19,6 +21,8 @@ import tsr
 
 MEMORY = 4 << 30  # bytes of address space beyond what the child starts with: tiny models need a few MB
 SECONDS = 30
+ROUNDS, REPEATS = 4, 4
+LEAK = 16  # bytes per attempt, lost in every round: Python's own noise is not in every one
 
 MOE = mm.Spec(arch="qwen3moe", key=32, experts=4, used=2, expert_ff=64)
 OLD_MOE = mm.Spec(experts=4, used=2, expert_ff=96, old_experts=True)
@@ -71,11 +75,12 @@ BAD_KEYS = [
 ]
 YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}
 BAD_KEYS += [(mm.Spec(meta=YARN), k, v) for k, v in (
-    ("rope.scaling.factor", None), ("rope.scaling.factor", 0.0), ("rope.scaling.original_context_length", 0),
+    ("rope.scaling.factor", -4.0), ("rope.scaling.original_context_length", 0),
     ("rope.scaling.yarn_beta_fast", NAN), ("rope.scaling.yarn_beta_slow", -1.0))]
 
 # shapes follow from these, so naming the tensor that does not fit is as good as naming the key
-FITS = {"attention.head_count": "attn_", "attention.head_count_kv": "attn_", "block_count": r"blk\.", "expert_count": "ffn_",
+FITS = {"attention.head_count": "attn_", "attention.head_count_kv": "attn_|head_count_kv", "block_count": r"blk\.",
+        "expert_count": "ffn_|expert_used_count",
         "embedding_length": "token_embd", "feed_forward_length": "ffn_", "attention.key_length": "attn_",
         "attention.value_length": "attn_", "expert_feed_forward_length": "ffn_", "expert_used_count": "ffn_"}
 
@@ -85,17 +90,45 @@ def name_of(spec, key, value):
     return f"{spec.arch}-{key}={'missing' if value is None else value}"
 
 
+class Mallinfo2(C.Structure):
+    _fields_ = [(n, C.c_size_t) for n in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+                                          "fordblks", "keepcost")]
+
+
+mallinfo2 = C.CDLL(None).mallinfo2
+mallinfo2.restype = Mallinfo2
+
+
+def allocated():
+    """Bytes that malloc has handed out (glibc)."""
+    gc.collect()
+    m = mallinfo2()
+    return m.uordblks + m.hblkhd
+
+
+def run(path):
+    try:
+        with tsr.Model(path) as model:
+            return "logits", model.session(n_ctx=16, kv_f32=True).eval([1, 2, 3])
+    except tsr.TsrError as e:
+        return "error", e.code, e.message
+
+
 def child(path, pipe):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(SECONDS)
+    gc.freeze()  # collecting then looks at the child's own objects only
     try:
-        with tsr.Model(path) as model:
-            logits = model.session(n_ctx=16, kv_f32=True).eval([1, 2, 3])
-        pipe.send(("logits", logits))
-    except tsr.TsrError as e:
-        pipe.send(("error", e.code, e.message))
+        answer, growth = run(path), []
+        for _ in range(ROUNDS):
+            before = allocated()
+            for _ in range(REPEATS):
+                run(path)
+            growth.append(allocated() - before)
+        what = answer[1:] if answer[0] == "error" else answer[0]
+        pipe.send(("leak", growth, what) if min(growth) >= LEAK * REPEATS else answer)
     except BaseException as e:  # a broken test, not a broken library: say which
         pipe.send(("exception", repr(e)))
     pipe.close()
@@ -103,7 +136,7 @@ def child(path, pipe):
 
 
 def attempt(model, tmp_path):
-    """("error", code, message), ("logits", array), or ("died", exit code)"""
+    """("error", code, message), ("logits", array), ("leak", bytes per attempt, ...) or ("died", exit code)"""
     path = mm.save(model, tmp_path / "hostile.gguf")
     tsr.lib()  # loaded here, so that children share it
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -121,7 +154,8 @@ def attempt(model, tmp_path):
 def must_fail(model, tmp_path, *mentions):
     """The attempt ends in an error that mentions the file and at least one of the given texts (regular expressions)."""
     answer = attempt(model, tmp_path)
-    assert answer[0] == "error", f"expected an error about {' or '.join(mentions)}, got {answer}"
+    got = "an answer" if answer[0] == "logits" else answer
+    assert answer[0] == "error", f"expected an error about {' or '.join(mentions)}, got {got}"
     code, message = answer[1:]
     assert code in (tsr.E_FORMAT, tsr.E_UNSUPPORTED, tsr.E_LIMIT), (code, message)
     assert "hostile.gguf" in message, f"the file is not named: {message}"
