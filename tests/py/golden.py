@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import pathlib
 import tempfile
 
 import pytest
@@ -18,11 +19,19 @@ spec.loader.exec_module(fetch_model)
 FOLDER = tsr.ROOT / "tests/golden"
 OUTPUTS = {"smollm2": "smollm2-135m-q4_1", "qwen2.5-0.5b": "qwen2.5-0.5b-q4_k_m", "gemma3-270m": "gemma3-270m-q4_k_m",
            "tiny-qwen3moe": "tiny-qwen3moe-Q8_0-seed7"}
+EXACT = ("smollm2", "qwen2.5-0.5b", "gemma3-270m")  # those with a NAME.f32.json
 TINY_SHA256 = "2368e9a057090c72255b6d5e0f2b3ae9048c76a69b6c3dec71e48584f3f1984c"
 
 
 def expected(name):
+    """llama.cpp's output for the model as it is."""
     return json.loads((FOLDER / f"{OUTPUTS[name]}.a.json").read_text())
+
+
+def exact(name):
+    """The output that rounds nothing, or None."""
+    path = FOLDER / f"{OUTPUTS[name]}.f32.json"
+    return json.loads(path.read_text()) if name in EXACT else None
 
 
 def tiny_qwen3moe():
@@ -32,7 +41,7 @@ def tiny_qwen3moe():
         return path
     model = make_model.shape_model("tiny-qwen3moe", "Q8_0", fetch_model.fetch("smollm2"), seed=7)
     with tempfile.TemporaryDirectory(dir=tsr.CACHE) as folder:
-        made = make_model.save(model, tsr.pathlib.Path(folder) / path.name)
+        made = make_model.save(model, pathlib.Path(folder) / path.name)
         got = hashlib.sha256(made.read_bytes()).hexdigest()
         assert got == TINY_SHA256, f"{made.name}: SHA-256 {got} instead of {TINY_SHA256}: make_model.py or gguf changed"
         os.replace(made, path)

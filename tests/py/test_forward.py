@@ -13,7 +13,8 @@ import make_model as mm
 import reference
 import tsr
 
-TOLERANCE = 1e-3  # required of every row; what is seen is printed at the end of the run
+TOLERANCE = 1e-4   # required of every row; what is seen (below 1e-5) is printed at the end of the run
+SENSITIVE = 2e-2   # what a wrong feature must at least change
 N_TOKENS = 70     # longer than every window and than YaRN's original context
 CHUNKS = (1, 7, 2, 31, 1, 28)
 
@@ -163,7 +164,7 @@ def test_variant_depends_on_its_feature(case, name):
     path, tokens, expected, _ = case(name)
     for key, value in VARIANTS[name][1].items():
         error = reference.row_error(reference.Reference(path, **{key: value}).logits(tokens), expected)
-        assert error > 20 * TOLERANCE, f"{name}: {key}={value} changes logits by {error:.1e} only"
+        assert error > SENSITIVE, f"{name}: {key}={value} changes logits by {error:.1e} only"
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-window", "qwen3moe", "gemma3"])

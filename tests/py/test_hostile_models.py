@@ -239,6 +239,7 @@ def test_vocabulary_of_another_length_than_the_embedding(change, tmp_path):
     must_fail(model, tmp_path, r"token_embd\.weight", r"tokenizer\.ggml\.", r"vocab_size")
 
 
+@pytest.mark.xfail(strict=True, reason="the message says 'rope factor tensor', not which")
 def test_rope_factors_of_zero(tmp_path):
     """They divide the frequencies."""
     model = mm.build(FACTORS)

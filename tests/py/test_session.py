@@ -179,6 +179,7 @@ def test_arguments_that_make_no_sense(session):
     assert len(session) == 4
 
 
+@pytest.mark.xfail(strict=True, reason="tsr_session_eval takes any other number for TSR_LOGITS_ALL")
 def test_unknown_kind_of_logits(session):
     err = tsr.Error()
     _, p = tsr.i32(TOKENS)
