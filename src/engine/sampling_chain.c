@@ -136,9 +136,12 @@ static const tsr_token *window(const tsr_chain *c, int last_n, size_t *n) {
     return c->n_history ? c->history + c->n_history - *n : NULL;
 }
 
-static void adjust_logits(tsr_chain *c) {
+/* The logits with bias and penalties: those given, or an adjusted copy of them. */
+static const float *adjust_logits(tsr_chain *c, const float *logits) {
     const tsr_sampler_params *p = &c->params;
     size_t n;
+    if (p->n_logit_bias == 0 && c->n_history == 0) return logits;
+    memcpy(c->logits, logits, c->n_vocab * sizeof *c->logits);
     tsr_apply_logit_bias(c->logits, c->n_vocab, p->logit_bias, p->n_logit_bias);
     const tsr_token *recent = window(c, p->penalty_last_n, &n);
     if (n > 0)
@@ -148,21 +151,20 @@ static void adjust_logits(tsr_chain *c) {
     if (n > 0)
         tsr_apply_dry(c->logits, c->n_vocab, recent, n, p->dry_multiplier, p->dry_base, p->dry_allowed_length,
                       c->is_breaker, c->match, c->count);
+    return c->logits;
 }
 
-static tsr_candidates finite_candidates(tsr_chain *c) {
+static tsr_candidates finite_candidates(tsr_chain *c, const float *logits) {
     tsr_candidates list = {c->data, 0, false};
     for (size_t i = 0; i < c->n_vocab; i++)
-        if (isfinite(c->logits[i])) list.data[list.n++] = (tsr_candidate){(tsr_token)i, c->logits[i], 0.0f};
+        if (isfinite(logits[i])) list.data[list.n++] = (tsr_candidate){(tsr_token)i, logits[i], 0.0f};
     return list;
 }
 
 tsr_code tsr_chain_sample(tsr_chain *c, const float *logits, tsr_token *out, tsr_error *err) {
     if (!logits || !out) return tsr_fail(err, TSR_E_ARG, "no logits to sample from: evaluate at least one token first");
     const tsr_sampler_params *p = &c->params;
-    memcpy(c->logits, logits, c->n_vocab * sizeof *c->logits);
-    adjust_logits(c);
-    tsr_candidates list = finite_candidates(c);
+    tsr_candidates list = finite_candidates(c, adjust_logits(c, logits));
     if (list.n == 0)
         return tsr_fail(err, TSR_E_ARG,
                         "none of the %zu tokens has a finite logit: the model's output is broken, or "
