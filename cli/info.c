@@ -117,7 +117,7 @@ static void print_summary(const engine *e, const char *path) {
 
 static void print_metadata(const tsr_model *model) {
     printf("\n%smetadata%s\n", term_style(stdout, STYLE_BOLD), term_style(stdout, STYLE_NONE));
-    size_t width = (size_t)term_width(stdout), most = width > 60 && term_is_tty(stdout) ? width - 50 : 1000;
+    size_t width = (size_t)term_width(stdout), most = width > 60 && term_is_tty(stdout) ? width - 54 : 1000;
     for (size_t i = 0; i < tsr_model_n_metadata(model); i++) {
         const char *type;
         char *value;
