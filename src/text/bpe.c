@@ -1,5 +1,6 @@
-/* Byte-level BPE (GPT-2): every byte is a character of the vocabulary, words are cut by the pre-tokenizer, and in each word
- * the neighbours whose merge ranks first are joined until none is left. Works on ids: a merge is (left id, right id) -> id. */
+/* Byte-level BPE (GPT-2): every byte is a character of the vocabulary, words are cut by the pre-tokenizer, and in each
+ * word the neighbours whose merge ranks first are joined until none is left. Works on ids: a merge is (left id, right
+ * id) -> id. */
 #include "core/utf8.h"
 #include "text/heap.h"
 #include "text/pretokenize.h"
@@ -9,13 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct merge { int32_t left, right, rank, id; } merge; /* rank -1: empty slot */
+typedef struct merge {
+    int32_t left, right, rank, id;
+} merge; /* rank -1: empty slot */
 
 struct tsr_bpe {
     tsr_pretokenizer *pre;
-    merge *merges;          /* [merge_mask + 1] */
+    merge *merges; /* [merge_mask + 1] */
     uint32_t merge_mask;
-    char spelling[256][4];  /* each byte's character in the vocabulary, NUL-terminated */
+    char spelling[256][4]; /* each byte's character in the vocabulary, NUL-terminated */
 };
 
 bool tsr_bpe_adds_bos(const tsr_bpe *b) { return tsr_pretokenizer_adds_bos(b->pre); }
@@ -36,7 +39,7 @@ static void spell_bytes(tsr_bpe *b) {
 /* The byte that character cp stands for, or -1. */
 static int byte_of(uint32_t cp) {
     if (cp < 0x100) return byte_is_itself((int)cp) ? (int)cp : -1;
-    if (cp < 0x100 + 33) return (int)(cp - 0x100);       /* 0x00 - 0x20 */
+    if (cp < 0x100 + 33) return (int)(cp - 0x100);             /* 0x00 - 0x20 */
     if (cp < 0x100 + 67) return (int)(cp - 0x100 - 33 + 0x7f); /* 0x7f - 0xa0 */
     return cp == 0x100 + 67 ? 0xad : -1;
 }
@@ -46,14 +49,17 @@ void tsr_bpe_spell(const char *text, size_t n, tsr_buf *b) {
         uint32_t cp = 0;
         size_t len = tsr_utf8_decode(text + i, n - i, &cp);
         int byte = len ? byte_of(cp) : -1;
-        if (byte >= 0) tsr_buf_putc(b, (char)byte);
-        else tsr_buf_append(b, text + i, len ? len : 1); /* not of the alphabet: an added entry in plain spelling */
+        if (byte >= 0)
+            tsr_buf_putc(b, (char)byte);
+        else
+            tsr_buf_append(b, text + i, len ? len : 1); /* not of the alphabet: an added entry in plain spelling */
         i += len ? len : 1;
     }
 }
 
 static uint32_t merge_slot(const tsr_tokenizer *t, int32_t left, int32_t right) {
-    return (uint32_t)tsr_vocab_mix(((uint64_t)(uint32_t)left << 32 | (uint32_t)right) ^ t->hash_seed) & t->bpe->merge_mask;
+    return (uint32_t)tsr_vocab_mix(((uint64_t)(uint32_t)left << 32 | (uint32_t)right) ^ t->hash_seed) &
+           t->bpe->merge_mask;
 }
 
 static const merge *find_merge(const tsr_tokenizer *t, int32_t left, int32_t right) {
@@ -79,7 +85,8 @@ static tsr_code fail_merge(uint64_t i, tsr_str line, const char *what, tsr_error
 /* "left right": both halves and their union must be vocabulary entries. */
 static tsr_code parse_merge(const tsr_tokenizer *t, uint64_t i, tsr_str line, tsr_error *err) {
     const char *space = line.n > 1 ? memchr(line.s + 1, ' ', line.n - 1) : NULL;
-    if (!space || space + 1 == line.s + line.n) return fail_merge(i, line, "is not two entries with a space between", err);
+    if (!space || space + 1 == line.s + line.n)
+        return fail_merge(i, line, "is not two entries with a space between", err);
     size_t n_left = (size_t)(space - line.s), n_right = line.n - n_left - 1;
     char joined[2 * TSR_MAX_ENTRY];
     if (n_left + n_right > sizeof joined) return fail_merge(i, line, "is too long", err);
@@ -88,8 +95,10 @@ static tsr_code parse_merge(const tsr_tokenizer *t, uint64_t i, tsr_str line, ts
     merge m = {tsr_vocab_find(t, line.s, n_left), tsr_vocab_find(t, space + 1, n_right), (int32_t)i,
                tsr_vocab_find(t, joined, n_left + n_right)};
     if (m.left == TSR_TOKEN_NONE || m.right == TSR_TOKEN_NONE || m.id == TSR_TOKEN_NONE)
-        return fail_merge(i, line, m.id == TSR_TOKEN_NONE ? "makes an entry that the vocabulary lacks"
-                                                          : "names an entry that the vocabulary lacks", err);
+        return fail_merge(i, line,
+                          m.id == TSR_TOKEN_NONE ? "makes an entry that the vocabulary lacks"
+                                                 : "names an entry that the vocabulary lacks",
+                          err);
     add_merge(t, m);
     return TSR_OK;
 }
@@ -135,14 +144,17 @@ void tsr_bpe_free(tsr_bpe *b) {
 }
 
 /* A word in the making: a list of tokens linked by position. prev, next: UINT32_MAX at the ends. */
-typedef struct symbol { int32_t id; uint32_t prev, next; } symbol;
+typedef struct symbol {
+    int32_t id;
+    uint32_t prev, next;
+} symbol;
 
 typedef struct encoder {
     const tsr_tokenizer *t;
     tsr_ids *out;
     symbol *symbols;
     size_t cap_symbols;
-    tsr_heap heap;         /* key: rank, position of the left symbol; value: index of the merge */
+    tsr_heap heap; /* key: rank, position of the left symbol; value: index of the merge */
     tsr_buf spelt;
 } encoder;
 
@@ -208,7 +220,8 @@ static tsr_code encode_word(void *ctx, const char *s, size_t n, tsr_error *err) 
     bool ok = reserve_symbols(e, n);
     for (size_t i = 0; ok && i < n; i++) {
         tsr_token id = e->t->byte_ids[(uint8_t)s[i]];
-        if (id == TSR_TOKEN_NONE) { /* the model was never taught this byte: its unknown token, if that is one, or nothing */
+        if (id ==
+            TSR_TOKEN_NONE) { /* the model was never taught this byte: its unknown token, if that is one, or nothing */
             tsr_token unk = e->t->special.unk;
             if (unk == TSR_TOKEN_NONE || e->t->kinds[unk] != TSR_TOK_UNKNOWN) continue;
             id = unk;

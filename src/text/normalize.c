@@ -1,5 +1,5 @@
-/* The SentencePiece normaliser: replacements of a compiled character map (NFKC and the like), white space clean-up, spaces
- * as U+2581. Source: the SentencePiece project's normalizer and the Darts-clone double array that it stores.
+/* The SentencePiece normaliser: replacements of a compiled character map (NFKC and the like), white space clean-up,
+ * spaces as U+2581. Source: the SentencePiece project's normalizer and the Darts-clone double array that it stores.
  *
  * tokenizer.ggml.precompiled_charsmap = u32 size of the double array in bytes | double array | replacement strings. */
 #include "core/utf8.h"
@@ -9,9 +9,10 @@
 
 #define SPACE_SYMBOL "\xe2\x96\x81"
 /* Real maps match at most some 20 bytes and replace by at most 33 (U+FDFA); the bounds keep hostile ones linear. */
-#define MAX_MATCH 256
+#define MAX_MATCH       256
 #define MAX_REPLACEMENT 256
-/* Bytes a normalised text may have for one of the original. Real maps stay below 14 (U+FDFA again, its spaces as U+2581). */
+/* Bytes a normalised text may have for one of the original. Real maps stay below 14 (U+FDFA again, its spaces as
+ * U+2581). */
 #define MAX_GROWTH 32
 
 static const char *const charsmap_key = "tokenizer.ggml.precompiled_charsmap";
@@ -27,8 +28,8 @@ static tsr_code load_charsmap(tsr_normalizer *z, const tsr_gguf *g, tsr_error *e
     uint32_t size = 0;
     if (kv->n >= sizeof size) memcpy(&size, kv->data, sizeof size);
     if (kv->n < sizeof size || size > kv->n - sizeof size || size < 4 || size % 4)
-        return tsr_fail(err, TSR_E_FORMAT, "%s: %llu bytes cannot hold a double array of %u bytes (a multiple of 4)", charsmap_key,
-                        (unsigned long long)kv->n, size);
+        return tsr_fail(err, TSR_E_FORMAT, "%s: %llu bytes cannot hold a double array of %u bytes (a multiple of 4)",
+                        charsmap_key, (unsigned long long)kv->n, size);
     z->nodes = (const uint8_t *)kv->data + sizeof size;
     z->n_nodes = size / 4;
     z->replacements = (const char *)kv->data + sizeof size + size;
@@ -41,7 +42,8 @@ tsr_code tsr_normalizer_load(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err
     z->add_space_prefix = t->model == TSR_MODEL_SPM;
     z->keep_invalid = t->byte_fallback;
     tsr_code code = tsr_gguf_opt_bool(g, "tokenizer.ggml.add_space_prefix", &z->add_space_prefix, err);
-    if (code == TSR_OK) code = tsr_gguf_opt_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &z->remove_extra_whitespaces, err);
+    if (code == TSR_OK)
+        code = tsr_gguf_opt_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &z->remove_extra_whitespaces, err);
     t->special.add_space_prefix = z->add_space_prefix;
     return code == TSR_OK ? load_charsmap(z, g, err) : code;
 }
@@ -52,8 +54,8 @@ static bool node_at(const tsr_normalizer *z, uint32_t i, uint32_t *unit) {
     return true;
 }
 
-/* Darts-clone units: bits 0-7 label, 8 has-value, 10-30 offset to the children (<< 8 when bit 9 is set); a value unit has
- * bit 31 set and 31 bits of value. */
+/* Darts-clone units: bits 0-7 label, 8 has-value, 10-30 offset to the children (<< 8 when bit 9 is set); a value unit
+ * has bit 31 set and 31 bits of value. */
 static uint32_t unit_offset(uint32_t unit) { return (unit >> 10) << ((unit & 1u << 9) >> 6); }
 
 /* The longest key of the map that s[0..n) starts with: *len bytes, 0 for none, and its replacement's offset. */
@@ -78,18 +80,20 @@ static bool longest_match(const tsr_normalizer *z, const char *s, size_t n, size
 }
 
 /* What s[0..n), n > 0, starts with after normalisation: *n_out bytes at *out for *used bytes of s. */
-static tsr_code normalize_prefix(const tsr_normalizer *z, const char *s, size_t n, const char **out, size_t *n_out, size_t *used,
-                                 tsr_error *err) {
+static tsr_code normalize_prefix(const tsr_normalizer *z, const char *s, size_t n, const char **out, size_t *n_out,
+                                 size_t *used, tsr_error *err) {
     uint32_t value = 0;
     size_t len;
     if (!longest_match(z, s, n, &len, &value))
-        return tsr_fail(err, TSR_E_FORMAT, "%s: the double array of %u units points outside itself", charsmap_key, z->n_nodes);
+        return tsr_fail(err, TSR_E_FORMAT, "%s: the double array of %u units points outside itself", charsmap_key,
+                        z->n_nodes);
     if (len > 0) {
         size_t room = value < z->n_replacements ? z->n_replacements - value : 0;
-        const char *end = room ? memchr(z->replacements + value, 0, room < MAX_REPLACEMENT ? room : MAX_REPLACEMENT) : NULL;
+        const char *end =
+            room ? memchr(z->replacements + value, 0, room < MAX_REPLACEMENT ? room : MAX_REPLACEMENT) : NULL;
         if (!end)
-            return tsr_fail(err, TSR_E_FORMAT, "%s: no replacement of less than %d bytes at offset %u of %zu", charsmap_key,
-                            MAX_REPLACEMENT, value, z->n_replacements);
+            return tsr_fail(err, TSR_E_FORMAT, "%s: no replacement of less than %d bytes at offset %u of %zu",
+                            charsmap_key, MAX_REPLACEMENT, value, z->n_replacements);
         *out = z->replacements + value;
         *n_out = (size_t)(end - *out);
         *used = len;
@@ -124,12 +128,15 @@ tsr_code tsr_normalize(const tsr_normalizer *z, tsr_fragment f, tsr_buf *out, ts
         if (prefix) tsr_buf_puts(out, SPACE_SYMBOL);
         prefix = false;
         for (size_t k = 0; k < n; k++) {
-            if (piece[k] == ' ') tsr_buf_puts(out, SPACE_SYMBOL);
-            else tsr_buf_putc(out, piece[k]);
+            if (piece[k] == ' ')
+                tsr_buf_puts(out, SPACE_SYMBOL);
+            else
+                tsr_buf_putc(out, piece[k]);
         }
         after_space = trim && piece[n - 1] == ' ';
         if (out->len - begin > MAX_GROWTH * f.n + 64)
-            return tsr_fail(err, TSR_E_FORMAT, "%s makes a text of %zu bytes more than %d times as long", charsmap_key, f.n, MAX_GROWTH);
+            return tsr_fail(err, TSR_E_FORMAT, "%s makes a text of %zu bytes more than %d times as long", charsmap_key,
+                            f.n, MAX_GROWTH);
     }
     while (trim && f.last && ends_with_symbol(out, begin)) out->len -= 3;
     return out->oom ? tsr_fail(err, TSR_E_NOMEM, "out of memory for a normalised text of %zu bytes", f.n) : TSR_OK;

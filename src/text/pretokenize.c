@@ -14,39 +14,41 @@
 /* The tokenizer.json patterns are written for Oniguruma, whose \s is exactly Unicode's White_Space. PCRE2's \s would
  * add U+180E, so the class is spelled out: WS goes inside brackets, SPACES is \s+(?!\S)|\s+, which leaves the last
  * space of a run to the word behind it. */
-#define WS "\\t-\\r\\x{85}\\p{Z}"
-#define SPACES "[" WS "]+(?![^" WS "])|[" WS "]+"
+#define WS          "\\t-\\r\\x{85}\\p{Z}"
+#define SPACES      "[" WS "]+(?![^" WS "])|[" WS "]+"
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 
 /* GPT-2's pattern, which the ByteLevel pre-tokenizer applies by itself. */
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|" SPACES
 /* The cl100k family: Llama 3 takes up to three digits a word, Qwen2 one. */
 #define CL100K_TAIL "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|" SPACES
-#define LLAMA3 CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" CL100K_TAIL
-#define QWEN2 CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" CL100K_TAIL
+#define LLAMA3      CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" CL100K_TAIL
+#define QWEN2       CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" CL100K_TAIL
 /* Letters, marks included; of those, what may stand in the upper and lower half of a capitalised word. */
-#define QWEN35 CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" \
-    "|[" WS "]*[\\r\\n]+|" SPACES
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define QWEN35                                                                                                         \
+    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"                \
+                "|[" WS "]*[\\r\\n]+|" SPACES
+#define UPPER      "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER      "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define O200K_TAIL "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|[" WS "]*[\\r\\n]+|" SPACES
-#define CASED(suffix) "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" suffix "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" suffix
+#define CASED(suffix)                                                                                                  \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" suffix "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" suffix
 
-#define DEEPSEEK_LETTERS \
-    "A-Za-z" \
-    "\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}\\x{295}-\\x{2af}" \
-    "\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}\\x{388}-\\x{38a}\\x{38c}" \
-    "\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{52f}\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}" \
-    "\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{1cba}\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}" \
-    "\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}" \
-    "\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}" \
-    "\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}" \
-    "\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}" \
-    "\\x{2119}-\\x{211d}\\x{2124}\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}" \
-    "\\x{213c}-\\x{213f}\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}" \
-    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{a76f}" \
-    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}" \
-    "\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}\\x{104d8}-\\x{104fb}" \
+#define DEEPSEEK_LETTERS                                                                                               \
+    "A-Za-z"                                                                                                           \
+    "\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}\\x{295}-\\x{2af}"         \
+    "\\x{370}-\\x{373}\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}\\x{388}-\\x{38a}\\x{38c}"                      \
+    "\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{52f}\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}"         \
+    "\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{1cba}\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}"                  \
+    "\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}"                  \
+    "\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}"          \
+    "\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}"         \
+    "\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}\\x{210a}-\\x{2113}\\x{2115}"          \
+    "\\x{2119}-\\x{211d}\\x{2124}\\x{2126}\\x{2128}\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}"                    \
+    "\\x{213c}-\\x{213f}\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}\\x{2c7e}-\\x{2ce4}"          \
+    "\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{a76f}"                   \
+    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}"                  \
+    "\\x{ff21}-\\x{ff3a}\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}\\x{104d8}-\\x{104fb}"            \
     "\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}"
 #define DEEPSEEK_CJK "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 
@@ -62,20 +64,31 @@ static const char *const falcon[] = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9]+", "[0-9
 /* For files without tokenizer.ggml.pre: llama.cpp's pattern, which such files were made with. */
 static const char *const unnamed[] = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]", NULL};
 static const char *const deepseek_llm[] = {
-    "[\\r\\n]", "[" WS "]?[" DEEPSEEK_LETTERS "]+", "[" WS "]?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
+    "[\\r\\n]",
+    "[" WS "]?[" DEEPSEEK_LETTERS "]+",
+    "[" WS "]?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
     "(?<![" WS "])[" WS "]++\\z", /* \s+$, told where a run begins so that it is not tried at each space of it */
-    DEEPSEEK_CJK, "\\p{N}+"};
-static const char *const deepseek_coder[] = {"[\\r\\n]", "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+", DEEPSEEK_CJK, "\\p{N}", NULL};
+    DEEPSEEK_CJK,
+    "\\p{N}+",
+    NULL};
+static const char *const deepseek_coder[] = {"[\\r\\n]",   "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+",
+                                             DEEPSEEK_CJK, "\\p{N}",           NULL};
 static const char *const deepseek_v3[] = {
     "\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
-    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*"
-    "|[" WS "]*[\\r\\n]+|" SPACES, NULL};
-static const char *const bloom[] = {" ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+", NULL};
-static const char *const viking[] = {" ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+", "\\p{N}", NULL};
-static const char *const bailing[] = {
-    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^" WS "\\p{L}\\p{N}]++[\\r\\n]*|[" WS "]*[\\r\\n]|" SPACES, NULL};
-static const char *const seed_coder[] = {
-    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^" WS "\\p{L}\\p{N}\\r\\n]+|[" WS "]*[\\r\\n]+|" SPACES, NULL};
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
+    "?[\\p{P}\\p{S}]+[\\r\\n]*"
+    "|[" WS "]*[\\r\\n]+|" SPACES,
+    NULL};
+static const char *const bloom[] = {" ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+",
+                                    NULL};
+static const char *const viking[] = {" ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+",
+                                     "\\p{N}", NULL};
+static const char *const bailing[] = {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^" WS
+                                      "\\p{L}\\p{N}]++[\\r\\n]*|[" WS "]*[\\r\\n]|" SPACES,
+                                      NULL};
+static const char *const seed_coder[] = {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^" WS
+                                                     "\\p{L}\\p{N}\\r\\n]+|[" WS "]*[\\r\\n]+|" SPACES,
+                                         NULL};
 
 typedef struct known {
     const char *name;
@@ -176,7 +189,8 @@ static const known *find(const char *name, size_t n) {
 
 static tsr_code fail_unknown(const char *name, size_t n, tsr_error *err) {
     tsr_buf list = {0};
-    for (size_t i = 0; tsr_pretokenizer_name(i); i++) tsr_buf_printf(&list, "%s%s", i ? " " : "", tsr_pretokenizer_name(i));
+    for (size_t i = 0; tsr_pretokenizer_name(i); i++)
+        tsr_buf_printf(&list, "%s%s", i ? " " : "", tsr_pretokenizer_name(i));
     char shown[64];
     tsr_fail(err, TSR_E_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer \"%s\"; known are: %s",
              tsr_printable(name, n, shown, sizeof shown), list.oom ? "" : list.data);
@@ -200,12 +214,13 @@ tsr_pretokenizer *tsr_pretokenizer_open(const char *name, size_t n, tsr_error *e
         const char *pattern = kind->stages[p->n_stages];
         int code;
         PCRE2_SIZE at;
-        pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        pcre2_code *re =
+            pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
         if (!re) {
             PCRE2_UCHAR text[256];
             pcre2_get_error_message(code, text, sizeof text);
-            tsr_fail(err, TSR_E_UNSUPPORTED, "pre-tokenizer \"%s\": this PCRE2 cannot compile stage %d at %zu: %s", kind->name,
-                     p->n_stages, (size_t)at, (const char *)text);
+            tsr_fail(err, TSR_E_UNSUPPORTED, "pre-tokenizer \"%s\": this PCRE2 cannot compile stage %d at %zu: %s",
+                     kind->name, p->n_stages, (size_t)at, (const char *)text);
             tsr_pretokenizer_close(p);
             return NULL;
         }
@@ -240,13 +255,15 @@ static tsr_code cut(run *r, int stage, const char *s, size_t n) {
     if (stage == r->p->n_stages) return r->word(r->ctx, s, n, r->err);
     size_t done = 0;
     while (done < n) {
-        int rc = pcre2_match(r->p->stages[stage], (PCRE2_SPTR)s, n, done, PCRE2_NO_UTF_CHECK, r->data[stage], r->context);
+        int rc =
+            pcre2_match(r->p->stages[stage], (PCRE2_SPTR)s, n, done, PCRE2_NO_UTF_CHECK, r->data[stage], r->context);
         if (rc == PCRE2_ERROR_NOMATCH) break;
         if (rc < 0) {
             PCRE2_UCHAR text[128];
             pcre2_get_error_message(rc, text, sizeof text);
             return tsr_fail(r->err, rc == PCRE2_ERROR_NOMEMORY ? TSR_E_NOMEM : TSR_E_LIMIT,
-                            "pre-tokenizer \"%s\" gave up on a text of %zu bytes: %s", r->p->kind->name, n, (const char *)text);
+                            "pre-tokenizer \"%s\" gave up on a text of %zu bytes: %s", r->p->kind->name, n,
+                            (const char *)text);
         }
         const PCRE2_SIZE *at = pcre2_get_ovector_pointer(r->data[stage]);
         size_t begin = at[0], end = at[1]; /* no pattern matches the empty string: end > begin */
@@ -258,7 +275,8 @@ static tsr_code cut(run *r, int stage, const char *s, size_t n) {
     return done < n ? cut(r, stage + 1, s + done, n - done) : TSR_OK;
 }
 
-tsr_code tsr_pretokenize(const tsr_pretokenizer *p, const char *s, size_t n, tsr_word_fn word, void *ctx, tsr_error *err) {
+tsr_code tsr_pretokenize(const tsr_pretokenizer *p, const char *s, size_t n, tsr_word_fn word, void *ctx,
+                         tsr_error *err) {
     run r = {.p = p, .word = word, .ctx = ctx, .err = err};
     tsr_code code = TSR_OK;
     r.context = pcre2_match_context_create(NULL);

@@ -17,7 +17,8 @@ bool tsr_pretokenizer_adds_bos(const tsr_pretokenizer *p);
 /* Calls word() for each word in order; together they are the text, byte for byte. A run of bytes that are not UTF-8
  * is a word of its own. Stops at the first failure. */
 typedef tsr_code (*tsr_word_fn)(void *ctx, const char *s, size_t n, tsr_error *err);
-tsr_code tsr_pretokenize(const tsr_pretokenizer *p, const char *s, size_t n, tsr_word_fn word, void *ctx, tsr_error *err);
+tsr_code tsr_pretokenize(const tsr_pretokenizer *p, const char *s, size_t n, tsr_word_fn word, void *ctx,
+                         tsr_error *err);
 /* The names taken, i = 0 .. until NULL. */
 const char *tsr_pretokenizer_name(size_t i);
 

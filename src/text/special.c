@@ -13,21 +13,28 @@ static tsr_code load_id(const tsr_tokenizer *t, const tsr_gguf *g, const char *k
     if (code != TSR_OK) return code;
     if (id == UINT32_MAX) id = TSR_TOKEN_NONE; /* -1 squeezed into a u32: converters write it for "none" */
     if (id < TSR_TOKEN_NONE || id >= t->n_vocab)
-        return tsr_fail(err, TSR_E_FORMAT, "%s is %lld, but the vocabulary has entries 0 to %d", key, (long long)id, t->n_vocab - 1);
+        return tsr_fail(err, TSR_E_FORMAT, "%s is %lld, but the vocabulary has entries 0 to %d", key, (long long)id,
+                        t->n_vocab - 1);
     *out = (tsr_token)id;
     return TSR_OK;
 }
 
 static tsr_code load_ids(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) {
     /* What files without the key mean, by model; as llama.cpp, whose converters left out what was usual. */
-    static const struct { tsr_token bos, eos, unk, sep, pad, mask; } usual[] = {
+    static const struct {
+        tsr_token bos, eos, unk, sep, pad, mask;
+    } usual[] = {
         [TSR_MODEL_BPE] = {-1, -1, -1, -1, -1, -1},
         [TSR_MODEL_SPM] = {1, 2, 0, -1, -1, -1},
         [TSR_MODEL_UNIGRAM] = {-1, 1, 2, -1, 0, -1},
         [TSR_MODEL_WORDPIECE] = {101, -1, 100, 102, 0, 103},
     };
     tsr_special *s = &t->special;
-    const struct { const char *key; tsr_token fallback; tsr_token *out; } ids[] = {
+    const struct {
+        const char *key;
+        tsr_token fallback;
+        tsr_token *out;
+    } ids[] = {
         {"tokenizer.ggml.bos_token_id", usual[t->model].bos, &s->bos},
         {"tokenizer.ggml.eos_token_id", usual[t->model].eos, &s->eos},
         {"tokenizer.ggml.eot_token_id", TSR_TOKEN_NONE, &s->eot},
@@ -45,7 +52,8 @@ static tsr_code load_ids(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) {
     return TSR_OK;
 }
 
-/* add_bos, add_eos: from the file, else what the model's kind does. Asking for a token that is not there is an error. */
+/* add_bos, add_eos: from the file, else what the model's kind does. Asking for a token that is not there is an error.
+ */
 static tsr_code load_adds(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) {
     tsr_special *s = &t->special;
     if (t->model == TSR_MODEL_WORDPIECE) { /* [CLS] text [SEP]: the first and the last token by other names */
@@ -59,30 +67,56 @@ static tsr_code load_adds(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) {
     s->add_eos = eos && last != TSR_TOKEN_NONE;
     tsr_code code = tsr_gguf_opt_bool(g, "tokenizer.ggml.add_bos_token", &s->add_bos, err);
     if (code == TSR_OK)
-        code = tsr_gguf_opt_bool(g, t->model == TSR_MODEL_WORDPIECE ? "tokenizer.ggml.add_sep_token" : "tokenizer.ggml.add_eos_token",
-                                 &s->add_eos, err);
+        code = tsr_gguf_opt_bool(
+            g, t->model == TSR_MODEL_WORDPIECE ? "tokenizer.ggml.add_sep_token" : "tokenizer.ggml.add_eos_token",
+            &s->add_eos, err);
     if (code != TSR_OK) return code;
     if (s->add_bos && s->bos == TSR_TOKEN_NONE)
-        return tsr_fail(err, TSR_E_FORMAT, "tokenizer.ggml.add_bos_token is true, but there is no tokenizer.ggml.bos_token_id");
+        return tsr_fail(err, TSR_E_FORMAT,
+                        "tokenizer.ggml.add_bos_token is true, but there is no tokenizer.ggml.bos_token_id");
     if (s->add_eos && last == TSR_TOKEN_NONE)
-        return tsr_fail(err, TSR_E_FORMAT, "a token is to be added at the end of the text, but there is no tokenizer.ggml.%s",
+        return tsr_fail(err, TSR_E_FORMAT,
+                        "a token is to be added at the end of the text, but there is no tokenizer.ggml.%s",
                         t->model == TSR_MODEL_WORDPIECE ? "seperator_token_id" : "eos_token_id");
     return TSR_OK;
 }
 
 /* Entries that end a generation by their spelling. Those with `any_kind` are never anything else, whatever type the
  * file gives them; the others only count as control tokens ("</s>" is struck-through text's end in Gemma). */
-static const struct { const char *text; bool any_kind, eot; } ends[] = {
-    {"<|eot_id|>", true, true}, {"<|im_end|>", true, true}, {"<|end|>", true, true}, {"<end_of_turn>", true, true},
-    {"<|endoftext|>", true, true}, {"<|end_of_text|>", true, true}, {"<EOT>", true, true}, {"_<EOT>", true, true},
-    {"[EOT]", false, true}, {"<｜end▁of▁sentence｜>", true, true}, {"<end_of_utterance>", true, true},
-    {"<|eom_id|>", true, false}, {"<|return|>", true, false}, {"<|call|>", true, false}, {"<|calls|>", true, false},
-    {"<|flush|>", true, false}, {"<turn|>", false, false}, {"<|tool_response>", false, false}, {"[EOS]", false, false},
-    {"</s>", false, false}, {"<eos>", false, false}, {"[e~[", false, false}, {"<|fim_pad|>", false, false},
-    {"<|repo_name|>", false, false}, {"<|file_sep|>", false, false},
+static const struct {
+    const char *text;
+    bool any_kind, eot;
+} ends[] = {
+    {"<|eot_id|>", true, true},
+    {"<|im_end|>", true, true},
+    {"<|end|>", true, true},
+    {"<end_of_turn>", true, true},
+    {"<|endoftext|>", true, true},
+    {"<|end_of_text|>", true, true},
+    {"<EOT>", true, true},
+    {"_<EOT>", true, true},
+    {"[EOT]", false, true},
+    {"<｜end▁of▁sentence｜>", true, true},
+    {"<end_of_utterance>", true, true},
+    {"<|eom_id|>", true, false},
+    {"<|return|>", true, false},
+    {"<|call|>", true, false},
+    {"<|calls|>", true, false},
+    {"<|flush|>", true, false},
+    {"<turn|>", false, false},
+    {"<|tool_response>", false, false},
+    {"[EOS]", false, false},
+    {"</s>", false, false},
+    {"<eos>", false, false},
+    {"[e~[", false, false},
+    {"<|fim_pad|>", false, false},
+    {"<|repo_name|>", false, false},
+    {"<|file_sep|>", false, false},
 };
 
-static bool has(const tsr_tokenizer *t, const char *text) { return tsr_vocab_find(t, text, strlen(text)) != TSR_TOKEN_NONE; }
+static bool has(const tsr_tokenizer *t, const char *text) {
+    return tsr_vocab_find(t, text, strlen(text)) != TSR_TOKEN_NONE;
+}
 
 static void find_ends(tsr_tokenizer *t) {
     tsr_special *s = &t->special;
@@ -122,7 +156,8 @@ static tsr_code find_strips(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err)
         for (tsr_token id = 0; id < t->n_vocab; id++) {
             const char *text = t->texts + t->offset[id];
             bool plain = !strcmp(text, "<unk>") || !strcmp(text, "<s>") || !strcmp(text, "<|endoftext|>");
-            if (!plain && (t->kinds[id] == TSR_TOK_CONTROL || t->kinds[id] == TSR_TOK_USER_DEFINED)) t->flags[id] |= TSR_TOKF_RSTRIP;
+            if (!plain && (t->kinds[id] == TSR_TOK_CONTROL || t->kinds[id] == TSR_TOK_USER_DEFINED))
+                t->flags[id] |= TSR_TOKF_RSTRIP;
         }
     }
     tsr_token mask = tsr_vocab_find(t, "<mask>", 6);
@@ -136,7 +171,8 @@ static tsr_code find_strips(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err)
 static tsr_code build_added(tsr_tokenizer *t, tsr_error *err) {
     size_t n_keys = 0, n_bytes = 0;
     for (tsr_token id = 0; id < t->n_vocab; id++) {
-        bool added = t->kinds[id] == TSR_TOK_CONTROL || t->kinds[id] == TSR_TOK_UNKNOWN || t->kinds[id] == TSR_TOK_USER_DEFINED;
+        bool added =
+            t->kinds[id] == TSR_TOK_CONTROL || t->kinds[id] == TSR_TOK_UNKNOWN || t->kinds[id] == TSR_TOK_USER_DEFINED;
         if (!added) continue;
         n_keys += 2;
         n_bytes += t->offset[id + 1] - t->offset[id];
@@ -163,8 +199,10 @@ static tsr_code build_added(tsr_tokenizer *t, tsr_error *err) {
             *next++ = space ? ' ' : text[i];
             i += space ? 3 : 1;
         }
-        if ((size_t)(next - begin) == n) next = begin; /* no U+2581 in it */
-        else keys[n_keys++] = (tsr_trie_key){begin, (size_t)(next - begin), id};
+        if ((size_t)(next - begin) == n)
+            next = begin; /* no U+2581 in it */
+        else
+            keys[n_keys++] = (tsr_trie_key){begin, (size_t)(next - begin), id};
     }
     tsr_code code = tsr_trie_build(&t->added, keys, n_keys, err);
     free(keys);

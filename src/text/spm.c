@@ -1,6 +1,6 @@
-/* SentencePiece BPE: the normalised text as characters; of all neighbours whose union is an entry, the one with the highest
- * score is joined first, until none is left. What is no entry is spelled in bytes, or unknown.
- * Source: the SentencePiece project (bpe_model.cc); llama.cpp's "llama" vocabularies. */
+/* SentencePiece BPE: the normalised text as characters; of all neighbours whose union is an entry, the one with the
+ * highest score is joined first, until none is left. What is no entry is spelled in bytes, or unknown. Source: the
+ * SentencePiece project (bpe_model.cc); llama.cpp's "llama" vocabularies. */
 #include "core/utf8.h"
 #include "text/heap.h"
 #include "text/vocab.h"
@@ -11,15 +11,17 @@
 
 #define NONE UINT32_MAX
 
-typedef struct symbol { uint32_t begin, n, prev, next; } symbol; /* n = 0: joined to its left neighbour */
+typedef struct symbol {
+    uint32_t begin, n, prev, next;
+} symbol; /* n = 0: joined to its left neighbour */
 
 typedef struct encoder {
     const tsr_tokenizer *t;
     const char *text;
-    symbol *symbols;       /* [n_symbols] */
+    symbol *symbols; /* [n_symbols] */
     uint32_t n_symbols;
-    tsr_heap heap;         /* key: urgency, left symbol; value: bytes of both, which tells whether they are still the same */
-    uint32_t *split;       /* [n_vocab] of an unused entry: bytes of its left half as first joined, 0 = never; or NULL */
+    tsr_heap heap;   /* key: urgency, left symbol; value: bytes of both, which tells whether they are still the same */
+    uint32_t *split; /* [n_vocab] of an unused entry: bytes of its left half as first joined, 0 = never; or NULL */
     tsr_ids *out;
     bool after_unknown;
 } encoder;
@@ -36,7 +38,8 @@ static uint32_t urgency(float score) {
 static tsr_token find_piece(const tsr_tokenizer *t, const char *s, size_t n) {
     tsr_token id = tsr_vocab_find(t, s, n);
     if (id == TSR_TOKEN_NONE) return id;
-    bool text = t->kinds[id] == TSR_TOK_NORMAL || t->kinds[id] == TSR_TOK_USER_DEFINED || t->kinds[id] == TSR_TOK_UNUSED;
+    bool text =
+        t->kinds[id] == TSR_TOK_NORMAL || t->kinds[id] == TSR_TOK_USER_DEFINED || t->kinds[id] == TSR_TOK_UNUSED;
     return text ? id : TSR_TOKEN_NONE;
 }
 
@@ -118,7 +121,8 @@ tsr_code tsr_spm_encode(const tsr_tokenizer *t, tsr_fragment f, tsr_ids *out, ts
     encoder e = {.t = t, .out = out};
     tsr_code code = tsr_normalize(&t->normalizer, f, &text, err);
     if (code == TSR_OK && text.len > NONE / 2)
-        code = tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes has %zu when normalised, more than %u", f.n, text.len, NONE / 2);
+        code = tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes has %zu when normalised, more than %u", f.n, text.len,
+                        NONE / 2);
     if (code == TSR_OK && text.len > 0) {
         e.text = text.data;
         bool ok = split_characters(&e, text.len) && join_all(&e);

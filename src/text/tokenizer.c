@@ -82,7 +82,9 @@ tsr_token_kind tsr_tokenizer_kind(const tsr_tokenizer *t, tsr_token id) {
 
 tsr_token tsr_tokenizer_find(const tsr_tokenizer *t, const char *text) { return tsr_vocab_find(t, text, strlen(text)); }
 
-bool tsr_tokenizer_is_end(const tsr_tokenizer *t, tsr_token id) { return in_range(t, id) && (t->flags[id] & TSR_TOKF_END); }
+bool tsr_tokenizer_is_end(const tsr_tokenizer *t, tsr_token id) {
+    return in_range(t, id) && (t->flags[id] & TSR_TOKF_END);
+}
 
 /* The longest added entry that s[0..n) starts with: its length, or 0. Control entries only when asked for. */
 static size_t match_added(const tsr_tokenizer *t, const char *s, size_t n, bool control, tsr_token *id) {
@@ -106,7 +108,8 @@ static tsr_code encode_fragment(const tsr_tokenizer *t, tsr_fragment f, tsr_ids 
 }
 
 /* Cuts out added entries, leftmost and longest first, and encodes what lies between. */
-static tsr_code encode_text(const tsr_tokenizer *t, const char *s, size_t n, bool control, tsr_ids *out, tsr_error *err) {
+static tsr_code encode_text(const tsr_tokenizer *t, const char *s, size_t n, bool control, tsr_ids *out,
+                            tsr_error *err) {
     size_t done = 0;
     bool first = true; /* what comes next begins the text, or follows a control token */
     for (size_t i = 0; i < n;) {
@@ -135,14 +138,17 @@ tsr_code tsr_tokenizer_encode(const tsr_tokenizer *t, const char *text, size_t n
     *out = NULL;
     *n_out = 0;
     if (n_bytes > TSR_MAX_TEXT)
-        return tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes is too long to tokenize at once; the limit is %zu", n_bytes, TSR_MAX_TEXT);
+        return tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes is too long to tokenize at once; the limit is %zu",
+                        n_bytes, TSR_MAX_TEXT);
     const tsr_special *s = &t->special;
     tsr_ids ids = {0};
     if ((flags & TSR_ADD_SPECIAL) && s->add_bos) tsr_ids_push(&ids, s->bos);
     tsr_code code = encode_text(t, text, n_bytes, flags & TSR_PARSE_SPECIAL, &ids, err);
     if ((flags & TSR_ADD_SPECIAL) && s->add_eos) tsr_ids_push(&ids, t->model == TSR_MODEL_WORDPIECE ? s->sep : s->eos);
-    if (code == TSR_OK && !ids.data && !ids.oom) ids.oom = !(ids.data = malloc(sizeof *ids.data)); /* no tokens, yet not NULL */
-    if (code == TSR_OK && ids.oom) code = tsr_fail(err, TSR_E_NOMEM, "out of memory for the tokens of %zu bytes", n_bytes);
+    if (code == TSR_OK && !ids.data && !ids.oom)
+        ids.oom = !(ids.data = malloc(sizeof *ids.data)); /* no tokens, yet not NULL */
+    if (code == TSR_OK && ids.oom)
+        code = tsr_fail(err, TSR_E_NOMEM, "out of memory for the tokens of %zu bytes", n_bytes);
     if (code != TSR_OK) {
         free(ids.data);
         return code;

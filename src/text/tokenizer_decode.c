@@ -25,8 +25,10 @@ static int hex_digit(char c) {
 static void append_byte(const char *text, size_t n, tsr_buf *b) {
     int high = n == 6 && !memcmp(text, "<0x", 3) && text[5] == '>' ? hex_digit(text[3]) : -1;
     int low = high < 0 ? -1 : hex_digit(text[4]);
-    if (low < 0) tsr_buf_append(b, text, n);
-    else tsr_buf_putc(b, (char)(high << 4 | low));
+    if (low < 0)
+        tsr_buf_append(b, text, n);
+    else
+        tsr_buf_putc(b, (char)(high << 4 | low));
 }
 
 void tsr_tokenizer_piece(const tsr_tokenizer *t, tsr_token id, unsigned flags, tsr_buf *b) {
@@ -40,19 +42,23 @@ void tsr_tokenizer_piece(const tsr_tokenizer *t, tsr_token id, unsigned flags, t
         return;
     case TSR_TOK_BYTE: append_byte(text, n, b); return;
     case TSR_TOK_USER_DEFINED:
-        if (t->model == TSR_MODEL_BPE || t->model == TSR_MODEL_WORDPIECE) tsr_buf_append(b, text, n);
-        else append_unmarked(text, n, b);
+        if (t->model == TSR_MODEL_BPE || t->model == TSR_MODEL_WORDPIECE)
+            tsr_buf_append(b, text, n);
+        else
+            append_unmarked(text, n, b);
         return;
     case TSR_TOK_NORMAL:
     case TSR_TOK_UNUSED:
-        if (t->model == TSR_MODEL_BPE) tsr_bpe_spell(text, n, b);
-        else append_unmarked(text, n, b);
+        if (t->model == TSR_MODEL_BPE)
+            tsr_bpe_spell(text, n, b);
+        else
+            append_unmarked(text, n, b);
         return;
     }
 }
 
-tsr_code tsr_tokenizer_decode(const tsr_tokenizer *t, const tsr_token *tokens, size_t n, unsigned flags, char **out, size_t *n_out,
-                              tsr_error *err) {
+tsr_code tsr_tokenizer_decode(const tsr_tokenizer *t, const tsr_token *tokens, size_t n, unsigned flags, char **out,
+                              size_t *n_out, tsr_error *err) {
     *out = NULL;
     if (n_out) *n_out = 0;
     tsr_buf b = {0};
@@ -61,7 +67,8 @@ tsr_code tsr_tokenizer_decode(const tsr_tokenizer *t, const tsr_token *tokens, s
     for (size_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || tokens[i] >= t->n_vocab) {
             tsr_buf_free(&b);
-            return tsr_fail(err, TSR_E_ARG, "token %zu is %d, but the vocabulary has entries 0 to %d", i, tokens[i], t->n_vocab - 1);
+            return tsr_fail(err, TSR_E_ARG, "token %zu is %d, but the vocabulary has entries 0 to %d", i, tokens[i],
+                            t->n_vocab - 1);
         }
         size_t before = b.len;
         tsr_tokenizer_piece(t, tokens[i], flags, &b);

@@ -12,7 +12,9 @@ static int compare_keys(const void *pa, const void *pb) {
 }
 
 /* The keys below a node, while it is built: keys[lo .. hi) share their first depth bytes. */
-typedef struct range { uint32_t lo, hi, depth; } range;
+typedef struct range {
+    uint32_t lo, hi, depth;
+} range;
 
 /* Appends the children of `node` to the arrays; *n_nodes is the next free number. */
 static void expand(tsr_trie *t, range *ranges, const tsr_trie_key *keys, uint32_t node, uint32_t *n_nodes) {
@@ -37,7 +39,8 @@ static void expand(tsr_trie *t, range *ranges, const tsr_trie_key *keys, uint32_
 tsr_code tsr_trie_build(tsr_trie *t, tsr_trie_key *keys, size_t n_keys, tsr_error *err) {
     *t = (tsr_trie){0};
     qsort(keys, n_keys, sizeof *keys, compare_keys);
-    uint64_t most = 1; /* nodes: the root, and at most one for every byte that a key does not share with the one before */
+    uint64_t most =
+        1; /* nodes: the root, and at most one for every byte that a key does not share with the one before */
     for (size_t i = 0; i < n_keys; i++) {
         size_t shared = 0;
         if (i > 0)

@@ -7,12 +7,16 @@
 
 #include "core/error.h"
 
-typedef struct tsr_trie_key { const char *s; size_t n; int32_t value; } tsr_trie_key; /* n > 0, value >= 0 */
+typedef struct tsr_trie_key {
+    const char *s;
+    size_t n;
+    int32_t value;
+} tsr_trie_key; /* n > 0, value >= 0 */
 
 typedef struct tsr_trie {
-    uint8_t *label;  /* [n_nodes] the byte that leads to the node */
-    uint32_t *first; /* [n_nodes + 1] */
-    int32_t *value;  /* [n_nodes] of the key that ends here, or -1 */
+    uint8_t *label;   /* [n_nodes] the byte that leads to the node */
+    uint32_t *first;  /* [n_nodes + 1] */
+    int32_t *value;   /* [n_nodes] of the key that ends here, or -1 */
     uint32_t n_nodes; /* 0: never built */
 } tsr_trie;
 

@@ -11,7 +11,11 @@
 #define UNKNOWN_PENALTY 10.0f
 
 /* The best way to reach a position: the last token and where it begins. */
-typedef struct step { double score; uint32_t begin; tsr_token id; } step;
+typedef struct step {
+    double score;
+    uint32_t begin;
+    tsr_token id;
+} step;
 
 static void offer(step *at, double score, size_t begin, tsr_token id) {
     if (score > at->score) *at = (step){score, (uint32_t)begin, id};
@@ -27,7 +31,7 @@ static void search(const tsr_tokenizer *t, const char *s, size_t n, step *best) 
         if (len == 0) len = 1;
         bool whole_character = false;
         uint32_t node = 0;
-        for (size_t end = i; end < n; ) {
+        for (size_t end = i; end < n;) {
             node = tsr_trie_step(&t->pieces, node, (uint8_t)s[end++]);
             if (node == 0) break;
             tsr_token id = t->pieces.value[node];
@@ -40,8 +44,9 @@ static void search(const tsr_tokenizer *t, const char *s, size_t n, step *best) 
     }
 }
 
-static void emit(const tsr_tokenizer *t, const char *s, size_t n, const step *best, const uint32_t *ends, size_t n_ends, tsr_ids *out) {
-    (void)n;
+/* Appends the chosen tokens; ends: where each ends, the last first. */
+static void emit(const tsr_tokenizer *t, const char *s, const step *best, const uint32_t *ends, size_t n_ends,
+                 tsr_ids *out) {
     bool after_unknown = false;
     for (size_t k = n_ends; k-- > 0;) {
         step st = best[ends[k]];
@@ -60,15 +65,16 @@ tsr_code tsr_unigram_encode(const tsr_tokenizer *t, tsr_fragment f, tsr_ids *out
     tsr_buf text = {0};
     tsr_code code = tsr_normalize(&t->normalizer, f, &text, err);
     if (code == TSR_OK && text.len >= UINT32_MAX)
-        code = tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes has %zu when normalised, more than fits 32 bits", f.n, text.len);
+        code = tsr_fail(err, TSR_E_LIMIT, "a text of %zu bytes has %zu when normalised, more than fits 32 bits", f.n,
+                        text.len);
     if (code == TSR_OK && text.len > 0) {
         step *best = malloc((text.len + 1) * sizeof *best);
-        uint32_t *ends = malloc(text.len * sizeof *ends); /* of the chosen tokens, last first */
+        uint32_t *ends = malloc(text.len * sizeof *ends);
         if (best && ends) {
             search(t, text.data, text.len, best);
             size_t n_ends = 0;
             for (uint32_t at = (uint32_t)text.len; at > 0; at = best[at].begin) ends[n_ends++] = at;
-            emit(t, text.data, text.len, best, ends, n_ends, out);
+            emit(t, text.data, best, ends, n_ends, out);
         }
         if (!best || !ends || out->oom) code = tsr_fail(err, TSR_E_NOMEM, "out of memory for a text of %zu bytes", f.n);
         free(best);

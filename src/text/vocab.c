@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 /* Real vocabularies have up to 262144 entries and 3 MB. */
-#define MAX_VOCAB (1 << 24)
+#define MAX_VOCAB       (1 << 24)
 #define MAX_VOCAB_BYTES ((size_t)64 << 20)
 
 void tsr_ids_push(tsr_ids *ids, tsr_token id) {
@@ -72,10 +72,11 @@ static tsr_code load_texts(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) 
     tsr_code code = tsr_gguf_opt_array(g, key, TSR_GGUF_STRING, 0, &kv, err);
     if (code != TSR_OK) return code;
     if (!kv || kv->n == 0)
-        return tsr_fail(err, TSR_E_FORMAT, "%s is %s: the file has no vocabulary; use one converted with its tokenizer", key,
-                        kv ? "empty" : "missing");
+        return tsr_fail(err, TSR_E_FORMAT, "%s is %s: the file has no vocabulary; use one converted with its tokenizer",
+                        key, kv ? "empty" : "missing");
     if (kv->n > MAX_VOCAB)
-        return tsr_fail(err, TSR_E_LIMIT, "%s has %llu entries, more than %d", key, (unsigned long long)kv->n, MAX_VOCAB);
+        return tsr_fail(err, TSR_E_LIMIT, "%s has %llu entries, more than %d", key, (unsigned long long)kv->n,
+                        MAX_VOCAB);
     t->n_vocab = (int)kv->n;
     t->offset = malloc((kv->n + 1) * sizeof *t->offset);
     if (!t->offset) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a vocabulary of %d entries", t->n_vocab);
@@ -83,8 +84,8 @@ static tsr_code load_texts(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) 
     for (uint64_t i = 0; i < kv->n; i++) {
         size_t n = kv->strings[i].n;
         if (n > TSR_MAX_ENTRY)
-            return tsr_fail(err, TSR_E_LIMIT, "%s: entry %llu has %zu bytes, more than %d", key, (unsigned long long)i, n,
-                            TSR_MAX_ENTRY);
+            return tsr_fail(err, TSR_E_LIMIT, "%s: entry %llu has %zu bytes, more than %d", key, (unsigned long long)i,
+                            n, TSR_MAX_ENTRY);
         if (n > t->max_entry) t->max_entry = n;
         t->offset[i] = total;
         total += n + 1;
@@ -105,7 +106,8 @@ static tsr_code load_kinds(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err) 
     const char *key = "tokenizer.ggml.token_type";
     t->kinds = malloc((size_t)t->n_vocab);
     t->flags = calloc((size_t)t->n_vocab, 1);
-    if (!t->kinds || !t->flags) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a vocabulary of %d entries", t->n_vocab);
+    if (!t->kinds || !t->flags)
+        return tsr_fail(err, TSR_E_NOMEM, "out of memory for a vocabulary of %d entries", t->n_vocab);
     memset(t->kinds, TSR_TOK_NORMAL, (size_t)t->n_vocab);
     if (!tsr_gguf_find(g, key)) return TSR_OK;
     const tsr_gguf_kv *kv;

@@ -12,51 +12,61 @@
 /* Longest text, in bytes: positions are kept in 32 bits. */
 #define TSR_MAX_TEXT ((size_t)1 << 30)
 
-typedef enum tsr_tokenizer_model { TSR_MODEL_BPE, TSR_MODEL_SPM, TSR_MODEL_UNIGRAM, TSR_MODEL_WORDPIECE } tsr_tokenizer_model;
+typedef enum tsr_tokenizer_model {
+    TSR_MODEL_BPE,
+    TSR_MODEL_SPM,
+    TSR_MODEL_UNIGRAM,
+    TSR_MODEL_WORDPIECE
+} tsr_tokenizer_model;
 
 /* Per token, beside its kind. */
 enum { TSR_TOKF_END = 1, TSR_TOKF_RSTRIP = 2, TSR_TOKF_LSTRIP = 4 };
 
 /* Growable token list. Out of memory is sticky, as in tsr_buf. */
-typedef struct tsr_ids { tsr_token *data; size_t n, cap; bool oom; } tsr_ids;
+typedef struct tsr_ids {
+    tsr_token *data;
+    size_t n, cap;
+    bool oom;
+} tsr_ids;
 void tsr_ids_push(tsr_ids *ids, tsr_token id);
 
-typedef struct tsr_vocab_slot { uint32_t tag, id; } tsr_vocab_slot; /* id UINT32_MAX: empty */
+typedef struct tsr_vocab_slot {
+    uint32_t tag, id;
+} tsr_vocab_slot; /* id UINT32_MAX: empty */
 
-typedef struct tsr_bpe tsr_bpe;                 /* bpe.c */
-typedef struct tsr_pretokenizer tsr_pretokenizer; /* pretokenize.h */
+typedef struct tsr_bpe tsr_bpe; /* bpe.c */
 
 /* A SentencePiece normaliser (normalize.c). */
 typedef struct tsr_normalizer {
-    const uint8_t *nodes;      /* [n_nodes] unaligned little-endian 32-bit units of the double array, or NULL */
+    const uint8_t *nodes; /* [n_nodes] unaligned little-endian 32-bit units of the double array, or NULL */
     uint32_t n_nodes;
-    const char *replacements;  /* NUL-terminated strings, offsets are the double array's values */
+    const char *replacements; /* NUL-terminated strings, offsets are the double array's values */
     size_t n_replacements;
     bool add_space_prefix, remove_extra_whitespaces;
-    bool keep_invalid;         /* bytes that are not UTF-8 stay (byte fallback can spell them), else U+FFFD */
+    bool keep_invalid; /* bytes that are not UTF-8 stay (byte fallback can spell them), else U+FFFD */
 } tsr_normalizer;
 
 struct tsr_tokenizer {
     tsr_tokenizer_model model;
     char describe[48];
     int n_vocab;
-    char *texts;            /* all entries, each with a NUL after it */
-    size_t *offset;         /* [n_vocab + 1] of each entry in texts */
-    float *scores;          /* [n_vocab], NULL for models without */
-    uint8_t *kinds;         /* [n_vocab] tsr_token_kind */
-    uint8_t *flags;         /* [n_vocab] TSR_TOKF_* */
-    size_t max_entry;       /* longest entry, bytes */
-    tsr_vocab_slot *slots;  /* [slot_mask + 1] text -> id */
+    char *texts;           /* all entries, each with a NUL after it */
+    size_t *offset;        /* [n_vocab + 1] of each entry in texts */
+    float *scores;         /* [n_vocab], NULL for models without */
+    uint8_t *kinds;        /* [n_vocab] tsr_token_kind */
+    uint8_t *flags;        /* [n_vocab] TSR_TOKF_* */
+    size_t max_entry;      /* longest entry, bytes */
+    tsr_vocab_slot *slots; /* [slot_mask + 1] text -> id */
     uint32_t slot_mask;
-    uint64_t hash_seed;     /* random per tokenizer: a file cannot aim for collisions */
+    uint64_t hash_seed; /* random per tokenizer: a file cannot aim for collisions */
     tsr_special special;
     tsr_token byte_ids[256]; /* the token that spells one byte, or NONE */
-    bool byte_fallback;     /* SPM, unigram: byte_ids is complete */
-    tsr_trie added;         /* CONTROL, UNKNOWN and USER_DEFINED entries, as the text spells them */
+    bool byte_fallback;      /* SPM, unigram: byte_ids is complete */
+    tsr_trie added;          /* CONTROL, UNKNOWN and USER_DEFINED entries, as the text spells them */
     tsr_bpe *bpe;
-    tsr_normalizer normalizer; /* SPM, unigram */
-    tsr_trie pieces;        /* unigram, wordpiece: what may be matched */
-    float unknown_score;    /* unigram */
+    tsr_normalizer normalizer;     /* SPM, unigram */
+    tsr_trie pieces;               /* unigram, wordpiece: what may be matched */
+    float unknown_score;           /* unigram */
     bool lowercase, strip_accents; /* wordpiece */
 };
 
@@ -77,7 +87,11 @@ tsr_code tsr_special_load(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err);
 
 /* One file a kind: load builds what encoding needs; encode appends the tokens of a text without added entries.
  * first, last: the text begins / ends where the whole text does (or next to a control token). */
-typedef struct tsr_fragment { const char *s; size_t n; bool first, last; } tsr_fragment;
+typedef struct tsr_fragment {
+    const char *s;
+    size_t n;
+    bool first, last;
+} tsr_fragment;
 
 tsr_code tsr_bpe_load(tsr_tokenizer *t, const tsr_gguf *g, tsr_error *err);
 void tsr_bpe_free(tsr_bpe *b);

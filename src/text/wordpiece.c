@@ -1,6 +1,6 @@
-/* WordPiece (BERT): the text is cleaned, lower-cased and stripped of accents as the model asks, cut at white space and around
- * punctuation and CJK characters, and each word is spelled by the longest entries from the left, or unknown as a whole.
- * Entries that begin a word are stored with U+2581 in front, others without BERT's "##" (llama.cpp's converter).
+/* WordPiece (BERT): the text is cleaned, lower-cased and stripped of accents as the model asks, cut at white space and
+ * around punctuation and CJK characters, and each word is spelled by the longest entries from the left, or unknown as a
+ * whole. Entries that begin a word are stored with U+2581 in front, others without BERT's "##" (llama.cpp's converter).
  * Source: BERT's BasicTokenizer and WordpieceTokenizer as in Hugging Face tokenizers. */
 #include "core/utf8.h"
 #include "text/vocab.h"
@@ -9,12 +9,13 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define WORD_MARK "\xe2\x96\x81"
+#define WORD_MARK           "\xe2\x96\x81"
 #define MAX_WORD_CHARACTERS 100 /* longer words are unknown: BERT's max_input_chars_per_word */
 
 static bool is_space(uint32_t cp) {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return (cp >= '\t' && cp <= '\r') || cp == 0x85 || c == UTF8PROC_CATEGORY_ZS || c == UTF8PROC_CATEGORY_ZL || c == UTF8PROC_CATEGORY_ZP;
+    return (cp >= '\t' && cp <= '\r') || cp == 0x85 || c == UTF8PROC_CATEGORY_ZS || c == UTF8PROC_CATEGORY_ZL ||
+           c == UTF8PROC_CATEGORY_ZP;
 }
 
 /* Characters that cleaning drops: controls, format characters, private use, U+FFFD; tab and line ends are spaces. */
@@ -29,7 +30,9 @@ static bool is_dropped(uint32_t cp) {
 }
 
 static bool is_punctuation(uint32_t cp) {
-    if (cp < 0x80) return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') || (cp >= '[' && cp <= '`') || (cp >= '{' && cp <= '~');
+    if (cp < 0x80)
+        return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') || (cp >= '[' && cp <= '`') ||
+               (cp >= '{' && cp <= '~');
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
     return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
 }
@@ -115,8 +118,10 @@ tsr_code tsr_wordpiece_encode(const tsr_tokenizer *t, tsr_fragment f, tsr_ids *o
         if (len == 0 || is_dropped(cp)) continue; /* bytes that are not UTF-8 would be U+FFFD, which is dropped */
         bool alone = is_cjk(cp);
         if (alone) end_word(&e);
-        if (t->strip_accents) add_stripped(&e, cp);
-        else add_lower(&e, cp);
+        if (t->strip_accents)
+            add_stripped(&e, cp);
+        else
+            add_lower(&e, cp);
         if (alone) end_word(&e);
     }
     end_word(&e);

@@ -1,6 +1,6 @@
-/* Fuzzes tokenizers. The first byte chooses: text for one of four built-in vocabularies (every pre-tokenizer has its turn),
- * or a GGUF image whose tokenizer metadata is the input's, and text after it.
- * Checked beside the sanitizers: ids in range, the decoder's bytes are UTF-8, and byte-level BPE gives the text back. */
+/* Fuzzes tokenizers. The first byte chooses: text for one of four built-in vocabularies (every pre-tokenizer has its
+ * turn), or a GGUF image whose tokenizer metadata is the input's, and text after it. Checked beside the sanitizers: ids
+ * in range, the decoder's bytes are UTF-8, and byte-level BPE gives the text back. */
 #include "core/buf.h"
 #include "core/utf8.h"
 #include "text/pretokenize.h"
@@ -41,9 +41,12 @@ static void put_array(tsr_buf *b, const char *key, uint32_t elem, uint64_t n) {
 
 /* 256 byte entries in the model's spelling, words, and added entries: what a vocabulary may hold. */
 static void put_vocab(tsr_buf *b, const char *model) {
-    static const struct { const char *text; int kind; } more[] = {
-        {"ab", 1}, {"aa", 1}, {"aaaa", 1}, {"abaa", 5}, {"▁", 1}, {"▁a", 1}, {"▁▁", 4}, {"a", 1}, {"b", 1}, {"é", 1}, {"日", 1},
-        {"▁ab", 1}, {"<s>", 3}, {"</s>", 3}, {"<unk>", 2}, {"<tool>", 4}, {"<tool>x", 4}, {"<|im_end|>", 3}, {"", 1}, {"ab", 1}};
+    static const struct {
+        const char *text;
+        int kind;
+    } more[] = {{"ab", 1},    {"aa", 1},     {"aaaa", 1},    {"abaa", 5},       {"▁", 1},   {"▁a", 1},  {"▁▁", 4},
+                {"a", 1},     {"b", 1},      {"é", 1},       {"日", 1},         {"▁ab", 1}, {"<s>", 3}, {"</s>", 3},
+                {"<unk>", 2}, {"<tool>", 4}, {"<tool>x", 4}, {"<|im_end|>", 3}, {"", 1},    {"ab", 1}};
     const uint32_t n = 256 + sizeof more / sizeof *more;
     bool bpe = !strcmp(model, "gpt2");
     uint32_t other = 0x100;
@@ -51,12 +54,14 @@ static void put_vocab(tsr_buf *b, const char *model) {
     for (uint32_t byte = 0; byte < 256; byte++) {
         bool itself = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
         char text[8];
-        size_t len = bpe ? tsr_utf8_encode(itself ? byte : other++, text) : (size_t)snprintf(text, sizeof text, "<0x%02X>", byte);
+        size_t len = bpe ? tsr_utf8_encode(itself ? byte : other++, text)
+                         : (size_t)snprintf(text, sizeof text, "<0x%02X>", byte);
         put_str(b, text, len);
     }
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) put_str(b, more[i].text, strlen(more[i].text));
     put_array(b, "tokenizer.ggml.token_type", TSR_GGUF_I32, n);
-    for (uint32_t i = 0; i < n; i++) put32(b, i >= 256 ? (uint32_t)more[i - 256].kind : bpe ? TSR_TOK_NORMAL : TSR_TOK_BYTE);
+    for (uint32_t i = 0; i < n; i++)
+        put32(b, i >= 256 ? (uint32_t)more[i - 256].kind : bpe ? TSR_TOK_NORMAL : TSR_TOK_BYTE);
     put_array(b, "tokenizer.ggml.scores", TSR_GGUF_F32, n);
     for (uint32_t i = 0; i < n; i++) {
         float score = -(float)(i % 7) - 1;
@@ -65,7 +70,11 @@ static void put_vocab(tsr_buf *b, const char *model) {
 }
 
 /* A built-in tokenizer and what it was made of; once made, they live as long as the process. */
-typedef struct built { tsr_buf image; tsr_gguf *g; tsr_tokenizer *t; } built;
+typedef struct built {
+    tsr_buf image;
+    tsr_gguf *g;
+    tsr_tokenizer *t;
+} built;
 
 static void build(built *out, const char *model, const char *pre) {
     tsr_buf b = {0};
@@ -116,7 +125,8 @@ static void run(const tsr_tokenizer *t, const char *s, size_t n, unsigned flags,
     demand(tsr_utf8_valid_prefix(rest, n_piece) == n_piece, "the last streamed piece is not UTF-8");
     tsr_decoder_close(d);
     char *text;
-    demand(tsr_tokenizer_decode(t, ids, n_ids, TSR_RENDER_SPECIAL, &text, &n_text, NULL) == TSR_OK, "own ids cannot be decoded");
+    demand(tsr_tokenizer_decode(t, ids, n_ids, TSR_RENDER_SPECIAL, &text, &n_text, NULL) == TSR_OK,
+           "own ids cannot be decoded");
     if (exact && !(flags & TSR_ADD_SPECIAL)) demand(n_text == n && !memcmp(text, s, n), "the text did not come back");
     tsr_free(text);
     tsr_free(ids);

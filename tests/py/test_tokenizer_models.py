@@ -82,12 +82,15 @@ def huggingface(path, pre):
     t = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m.split(" ", 1)) for m in f["merges"]]))
     t.pre_tokenizer = pre
     kinds = list(zip(f["tokens"], f["token_type"]))
-    t.add_special_tokens([tokenizers.AddedToken(x, special=True, normalized=False) for x, kind in kinds if kind == tok.CONTROL])
-    t.add_tokens([tokenizers.AddedToken(x, special=False, normalized=False) for x, kind in kinds if kind == tok.USER_DEFINED])
+    t.add_special_tokens([tokenizers.AddedToken(x, special=True, normalized=False)
+                         for x, kind in kinds if kind == tok.CONTROL])
+    t.add_tokens([tokenizers.AddedToken(x, special=False, normalized=False)
+                 for x, kind in kinds if kind == tok.USER_DEFINED])
     return t
 
 
-CL100K_QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+CL100K_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 PRE = {
     "smollm2-135m-q4_1": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]),
     "qwen2.5-0.5b-q4_k_m": lambda: pre_tokenizers.Sequence([
@@ -167,7 +170,8 @@ def test_streaming_of_random_tokens(name):
     assert len(partial) >= 128
     for flags in 0, tsr.RENDER_SPECIAL:
         for _ in range(200):
-            ids = [rng.choice(partial) if rng.random() < 0.7 else rng.randrange(n_vocab) for _ in range(rng.randrange(30))]
+            ids = [rng.choice(partial) if rng.random() < 0.7 else rng.randrange(n_vocab)
+                              for _ in range(rng.randrange(30))]
             pieces = t.stream(ids, flags)
             for piece in pieces:
                 piece.decode()

@@ -56,7 +56,8 @@ def digits_gpt2():
     return [Digits(individual_digits=True), *gpt2()]
 
 
-# The pre_tokenizer sections of the models' tokenizer.json files (facts), less the ByteLevel(use_regex=false) at the end.
+# The pre_tokenizer sections of the models' tokenizer.json files (facts),
+# less the ByteLevel(use_regex=false) at the end.
 FAMILIES = {
     "gpt-2": gpt2, "starcoder": digits_gpt2,
     "llama-bpe": lambda: split(LLAMA3), "qwen2": lambda: split(QWEN2),
@@ -64,7 +65,8 @@ FAMILIES = {
                             r"|\s+(?!\S)|\s+"),
     "tekken": lambda: split(cased("") + r"|\p{N}" + O200K_TAIL),
     "gpt-4o": lambda: split(cased(CONTRACTION + "?") + r"|\p{N}{1,3}" + O200K_TAIL),
-    # Published with ByteLevel before Digits, which then sees ASCII digits, and bytes such as 0xb2 ("²"), that no merge joins.
+    # Published with ByteLevel before Digits, which then sees ASCII digits,
+    # and bytes such as 0xb2 ("²"), that no merge joins.
     "falcon": lambda: [Punctuation("contiguous"), *split(GPT2, "[0-9]+", "[0-9][0-9][0-9]")],
     "default": lambda: [*split(r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]")],
     "deepseek-llm": lambda: split(r"[\r\n]", DEEPSEEK_LLM_LETTERS, "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
@@ -80,17 +82,26 @@ FAMILIES = {
 }
 NAMES = {
     "gpt-2": "gpt-2 gpt2 phi-2 mpt olmo jais trillion gigachat modern-bert roberta-bpe jina-es jina-de jina-v1-en jina-v2-es "
-             "jina-v2-de jina-v2-code exaone4 granite-docling mellum a.x-4.0",
+    "jina-v2-de jina-v2-code exaone4 granite-docling mellum a.x-4.0",
     "starcoder": "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2",
     "llama-bpe": "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano dbrx smaug-bpe chatglm-bpe glm4 glm5",
-    "qwen2": "qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez grok-2 solar-open kormo f2llmv2", "qwen35": "qwen35",
-    "tekken": "tekken", "gpt-4o": "gpt-4o llama4 kanana2 minimax-m2", "falcon": "falcon", "default": "default",
-    "deepseek-llm": "deepseek-llm", "deepseek-coder": "deepseek-coder", "deepseek-v3": "deepseek-v3 hunyuan-dense joyai-llm",
-    "bloom": "bloom gpt3-finnish poro-chat", "viking": "viking", "bailingmoe": "bailingmoe bailingmoe2 llada-moe",
+    "qwen2": "qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez grok-2 solar-open kormo f2llmv2",
+    "qwen35": "qwen35",
+    "tekken": "tekken",
+    "gpt-4o": "gpt-4o llama4 kanana2 minimax-m2",
+    "falcon": "falcon",
+    "default": "default",
+    "deepseek-llm": "deepseek-llm",
+    "deepseek-coder": "deepseek-coder",
+    "deepseek-v3": "deepseek-v3 hunyuan-dense joyai-llm",
+    "bloom": "bloom gpt3-finnish poro-chat",
+    "viking": "viking",
+    "bailingmoe": "bailingmoe bailingmoe2 llada-moe",
     "seed-coder": "seed-coder",
-}
+     }
 FAMILY_OF = {name: family for family, names in NAMES.items() for name in names.split()}
-IGNORE_MERGES = set("llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano glm4 glm5 tekken".split())
+IGNORE_MERGES = set(
+    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano glm4 glm5 tekken".split())
 ADD_BOS = IGNORE_MERGES - {"glm4", "glm5"}
 WORD_FN = C.CFUNCTYPE(C.c_int, C.c_void_p, C.c_void_p, C.c_size_t, C.c_void_p)
 
@@ -147,8 +158,8 @@ def test_words_of_all_names():
 
 
 def test_bytes_that_are_not_utf8_are_words():
-    assert words("qwen2", [b"ab\xff\xfecd \xe4\xbd 1\xed\xa0\x80"]) == [[b"ab", b"\xff\xfe", b"cd", b" ", b"\xe4\xbd", b" ", b"1",
-                                                                      b"\xed\xa0\x80"]]
+    assert words("qwen2", [b"ab\xff\xfecd \xe4\xbd 1\xed\xa0\x80"]) == [
+                 [b"ab", b"\xff\xfe", b"cd", b" ", b"\xe4\xbd", b" ", b"1", b"\xed\xa0\x80"]]
 
 
 def train(family, ignore_merges):
@@ -157,11 +168,19 @@ def train(family, ignore_merges):
     if not isinstance(stages[-1], ByteLevel):
         stages.append(ByteLevel(add_prefix_space=False, use_regex=False))
     if family == "falcon":  # as published
-        stages = [Punctuation("contiguous"), ByteLevel(add_prefix_space=False), Digits(False), *split("[0-9][0-9][0-9]")]
+        stages = [
+    Punctuation("contiguous"),
+    ByteLevel(
+        add_prefix_space=False),
+        Digits(False),
+         *split("[0-9][0-9][0-9]")]
     t.pre_tokenizer = Sequence(stages)
     t.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=1200, initial_alphabet=ByteLevel.alphabet(), special_tokens=["<|endoftext|>"],
-                                  show_progress=False)
+    trainer = trainers.BpeTrainer(
+    vocab_size=1200,
+    initial_alphabet=ByteLevel.alphabet(),
+    special_tokens=["<|endoftext|>"],
+     show_progress=False)
     t.train_from_iterator(tok.corpus(), trainer)
     return t
 

@@ -20,18 +20,37 @@ def corpus():
 def train(model_type, byte_fallback, **options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus()), model_writer=model, model_type=model_type, vocab_size=1000, byte_fallback=byte_fallback,
-        character_coverage=0.98, hard_vocab_limit=False, minloglevel=2, num_threads=1, bos_id=1, eos_id=2, unk_id=0, **options)
+    sentence_iterator=iter(
+        corpus()),
+        model_writer=model,
+        model_type=model_type,
+        vocab_size=1000,
+        byte_fallback=byte_fallback,
+        character_coverage=0.98,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+        bos_id=1,
+        eos_id=2,
+        unk_id=0,
+         **options)
     return model.getvalue()
 
 
 def write(path, model, proto):
     n, t = proto.normalizer_spec, proto.trainer_spec
     keys = {"precompiled_charsmap": bytes(n.precompiled_charsmap)} if n.precompiled_charsmap else {}
-    return tok.write_gguf(
-        path, model, [p.piece for p in proto.pieces], scores=[p.score for p in proto.pieces],
-        token_type=[p.type for p in proto.pieces], add_space_prefix=n.add_dummy_prefix,
-        remove_extra_whitespaces=n.remove_extra_whitespaces, bos_token_id=t.bos_id, eos_token_id=t.eos_id, unknown_token_id=t.unk_id, **keys)
+    return tok.write_gguf( path,
+    model,
+    [p.piece for p in proto.pieces],
+    scores=[p.score for p in proto.pieces],
+    token_type=[p.type for p in proto.pieces],
+    add_space_prefix=n.add_dummy_prefix,
+    remove_extra_whitespaces=n.remove_extra_whitespaces,
+    bos_token_id=t.bos_id,
+    eos_token_id=t.eos_id,
+    unknown_token_id=t.unk_id,
+     **keys)
 
 
 FLAVOURS = {
@@ -52,7 +71,14 @@ FLAVOURS = {
 
 
 def texts(flavour):
-    more = ["a<sep>b<sep>xy", "<sep>", "x<sep>  y", "a  b   c    d", "foo bar foo  bar", "<sep><sep>x<sep>", " <sep> "] if "symbols" in flavour else []
+    more = [
+    "a<sep>b<sep>xy",
+    "<sep>",
+    "x<sep>  y",
+    "a  b   c    d",
+    "foo bar foo  bar",
+    "<sep><sep>x<sep>",
+     " <sep> "] if "symbols" in flavour else []
     return tok.NASTY + more + tok.random_texts(32, 250)
 
 
@@ -70,7 +96,8 @@ def assert_same(proto, got, want, text):
 
 
 @pytest.mark.parametrize("byte_fallback", [False, True], ids=["unk", "bytes"])
-@pytest.mark.parametrize("model_type, flavour", [(m, f) for m in ("bpe", "unigram") for f in FLAVOURS if (m, f) != ("unigram", "spaces")])
+@pytest.mark.parametrize("model_type, flavour", [(m, f) for m in ("bpe", "unigram")
+                         for f in FLAVOURS if (m, f) != ("unigram", "spaces")])
 def test_trained(model_type, flavour, byte_fallback, tmp_path):
     data = train(model_type, byte_fallback, **FLAVOURS[flavour])
     proto = pb.ModelProto.FromString(data)
@@ -95,7 +122,15 @@ def test_special_tokens(tmp_path):
     assert t.encode("a", tsr.ADD_SPECIAL) == [1] + a  # llama: BOS, no EOS
     assert t.encode("a</s>a", tsr.PARSE_SPECIAL) == a + [2] + a
     assert 2 not in t.encode("a</s>a")
-    u = tok.Tokenizer(write(tmp_path / "u.gguf", "t5", pb.ModelProto.FromString(train("unigram", False, **FLAVOURS["plain"]))))
+    u = tok.Tokenizer(
+    write(
+        tmp_path / "u.gguf",
+        "t5",
+        pb.ModelProto.FromString(
+            train(
+                "unigram",
+                False,
+                 **FLAVOURS["plain"]))))
     assert u.encode("a", tsr.ADD_SPECIAL) == u.encode("a") + [2]  # t5: EOS, no BOS
 
 
@@ -135,7 +170,8 @@ def test_unigram_against_tokenizers(tmp_path):
     from tokenizers import models, pre_tokenizers
     proto = pb.ModelProto.FromString(train("unigram", False, **FLAVOURS["plain"]))
     hf = tokenizers.Tokenizer(models.Unigram([(p.piece, p.score) for p in proto.pieces], unk_id=0, byte_fallback=False))
-    hf.normalizer = tokenizers.normalizers.Sequence([tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
+    hf.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")])
     t = tok.Tokenizer(write(tmp_path / "t.gguf", "t5", proto))
     for text in corpus()[:300] + tok.random_texts(33, 100):
         if tok.WORD_MARK not in text and not any(p in text for p in ("<s>", "</s>", "<unk>")):

@@ -12,11 +12,32 @@ ALPHABET = sorted(ByteLevel.alphabet())
 
 def bpe(path, added, pre="gpt-2", kinds=None, **keys):
     kinds = [tok.NORMAL] * 257 + (kinds or [tok.CONTROL] * len(added))
-    return tok.Tokenizer(tok.write_gguf(path / "t.gguf", "gpt2", ALPHABET + ["ab"] + added, merges=["a b"], token_type=kinds, pre=pre, **keys))
+    return tok.Tokenizer(
+    tok.write_gguf(
+        path /
+        "t.gguf",
+        "gpt2",
+        ALPHABET +
+        ["ab"] +
+        added,
+        merges=["a b"],
+        token_type=kinds,
+        pre=pre,
+         **keys))
 
 
-@pytest.mark.parametrize("text", ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<EOT>",
-                                  "<｜end▁of▁sentence｜>", "<end_of_utterance>", "<|return|>", "<|call|>"])
+@pytest.mark.parametrize("text",
+    ["<|im_end|>",
+    "<|eot_id|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<EOT>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
+    "<|return|>",
+     "<|call|>"])
 @pytest.mark.parametrize("kind", [tok.CONTROL, tok.NORMAL, tok.USER_DEFINED])
 def test_ends_by_text(text, kind, tmp_path):
     t = bpe(tmp_path, [text, "<other>"], kinds=[kind, tok.CONTROL])
@@ -48,7 +69,8 @@ def test_what_is_added(tmp_path):
     a = ALPHABET.index("a")
     assert bpe(tmp_path, ["<s>", "</s>"], bos_token_id=257, eos_token_id=258).encode("a", tsr.ADD_SPECIAL) == [a]
     keys = dict(bos_token_id=257, eos_token_id=258)
-    assert bpe(tmp_path, ["<s>", "</s>"], **keys, add_bos_token=True, add_eos_token=True).encode("a", tsr.ADD_SPECIAL) == [257, a, 258]
+    assert bpe(tmp_path, ["<s>", "</s>"], **keys, add_bos_token=True,
+               add_eos_token=True).encode("a", tsr.ADD_SPECIAL) == [257, a, 258]
     assert bpe(tmp_path, ["<s>", "</s>"], **keys, add_bos_token=True, add_eos_token=True).encode("a") == [a]
     assert bpe(tmp_path, ["<s>", "</s>"], "llama-bpe", **keys).encode("", tsr.ADD_SPECIAL) == [257]
     assert bpe(tmp_path, ["<s>", "</s>"], "llama-bpe", **keys, add_bos_token=False).encode("a", tsr.ADD_SPECIAL) == [a]
@@ -60,12 +82,22 @@ def reference(added):
     vocab = {text: i for i, text in enumerate(ALPHABET + ["ab"])}
     hf = Tokenizer(models.BPE(vocab=vocab, merges=[("a", "b")]))
     hf.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    hf.add_special_tokens([AddedToken(text, normalized=False, special=True, **strips) for text, strips in added.items()])
+    hf.add_special_tokens([AddedToken(text, normalized=False, special=True, **strips)
+                          for text, strips in added.items()])
     return hf
 
 
-TEXTS = ["a <mask> b", "  <mask>  ", "<|user|> \n ab", "x<|user|>\t<mask><|user|>  ", "<|endoftext|>  a", "a<mask", "<|user|><|user|>",
-         "<mask>\n\n<mask>", " <|user|>", "<|user|><|user|>x ab"]
+TEXTS = [
+    "a <mask> b",
+    "  <mask>  ",
+    "<|user|> \n ab",
+    "x<|user|>\t<mask><|user|>  ",
+    "<|endoftext|>  a",
+    "a<mask",
+    "<|user|><|user|>",
+    "<mask>\n\n<mask>",
+    " <|user|>",
+     "<|user|><|user|>x ab"]
 
 
 @pytest.mark.parametrize("pre", ["jina-v2-code", "roberta-bpe", "gpt-2"])
@@ -98,5 +130,13 @@ def test_added_tokens_leftmost_longest(tmp_path):
     added = ["<a>", "<a><b>", "<b><c>", "<c>", "a<b", "  "]
     t = bpe(tmp_path, added, kinds=[tok.USER_DEFINED] * len(added))
     hf = reference({text: {} for text in added})
-    for text in ["<a><b><c>", "<a><a><b><b><c><c>", "x<a<b>", "aa<b><c>", "   a    ", "<a", "<a><b", "a<bb"] + tok.NASTY:
+    for text in [
+    "<a><b><c>",
+    "<a><a><b><b><c><c>",
+    "x<a<b>",
+    "aa<b><c>",
+    "   a    ",
+    "<a",
+    "<a><b",
+     "a<bb"] + tok.NASTY:
         assert t.encode(text) == hf.encode(text).ids, repr(text)

@@ -26,8 +26,18 @@ def train(**options):
 def write(path, hf, **keys):
     vocab = sorted(hf.get_vocab(), key=hf.get_vocab().get)
     kinds = [tok.UNKNOWN if v == "[UNK]" else tok.CONTROL if v in SPECIAL else tok.NORMAL for v in vocab]
-    return tok.write_gguf(path, "bert", [phantom(v) for v in vocab], token_type=kinds, bos_token_id=2, eos_token_id=3,
-                          seperator_token_id=3, unknown_token_id=1, padding_token_id=0, mask_token_id=4, cls_token_id=2, **keys)
+    return tok.write_gguf(path,
+    "bert",
+    [phantom(v) for v in vocab],
+    token_type=kinds,
+    bos_token_id=2,
+    eos_token_id=3,
+    seperator_token_id=3,
+    unknown_token_id=1,
+    padding_token_id=0,
+    mask_token_id=4,
+    cls_token_id=2,
+     **keys)
 
 
 def is_settled(text):
@@ -35,7 +45,8 @@ def is_settled(text):
     return all(ord(c) < 128 or unicodedata.ucd_3_2_0.category(c) == unicodedata.category(c) for c in text)
 
 
-@pytest.mark.parametrize("lowercase, strip_accents", [(True, None), (True, True), (True, False), (False, False), (False, True), (False, None)])
+@pytest.mark.parametrize("lowercase, strip_accents",
+                         [(True, None), (True, True), (True, False), (False, False), (False, True), (False, None)])
 def test_against_tokenizers(lowercase, strip_accents, tmp_path):
     hf = train(lowercase=lowercase, strip_accents=strip_accents)
     keys = {} if strip_accents is None else {"normalizer_strip_accents": strip_accents}

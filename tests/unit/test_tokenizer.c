@@ -1,5 +1,5 @@
-/* Tokenizers on small vocabularies written here: hostile metadata, invalid UTF-8, long words, streaming. What real models
- * and the Python packages make of text is compared in tests/py/test_tokenizer_*.py. */
+/* Tokenizers on small vocabularies written here: hostile metadata, invalid UTF-8, long words, streaming. What real
+ * models and the Python packages make of text is compared in tests/py/test_tokenizer_*.py. */
 #include "test_gguf_image.h"
 #include "test_tokenizer_image.h"
 
@@ -91,7 +91,10 @@ static void test_any_bytes_round_trip(void **state) {
         for (int i = 0; i < 512; i++) all[i] = (char)(i < 256 ? i : (i * 167 + 13) & 255);
         expect_round_trip(&f, all, sizeof all);
         expect_round_trip(&f, "", 0);
-        expect_round_trip(&f, "ab\xff\xfe" "ab\xe4\xbd", 8);
+        expect_round_trip(&f,
+                          "ab\xff\xfe"
+                          "ab\xe4\xbd",
+                          8);
         expect_round_trip(&f, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x99\x82", 9);
         uint32_t seed = 1;
         for (int round = 0; round < 2000; round++) {
@@ -167,7 +170,8 @@ static void test_long_words(void **state) {
             tsr_free(encode(&f, s, N, 0, &n));
             clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
             double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
-            if (seconds > 20) fail_msg("%s took %.1f s for 1 MiB of \"%s\"", tsr_tokenizer_describe(f.t), seconds, fill[j]);
+            if (seconds > 20)
+                fail_msg("%s took %.1f s for 1 MiB of \"%s\"", tsr_tokenizer_describe(f.t), seconds, fill[j]);
         }
         close_fixture(&f);
     }
@@ -183,7 +187,8 @@ static void *encode_often(void *arg) {
     for (int i = 0; i < N_ROUNDS; i++) {
         tsr_token *ids;
         size_t n;
-        if (tsr_tokenizer_encode(t, shared_text, sizeof shared_text - 1, TSR_PARSE_SPECIAL, &ids, &n, NULL) != TSR_OK) return NULL;
+        if (tsr_tokenizer_encode(t, shared_text, sizeof shared_text - 1, TSR_PARSE_SPECIAL, &ids, &n, NULL) != TSR_OK)
+            return NULL;
         for (size_t k = 0; k < n; k++) sum = sum * 31 + (uint64_t)ids[k] + 1;
         tsr_free(ids);
     }

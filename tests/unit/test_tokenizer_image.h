@@ -8,7 +8,11 @@
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
 
-typedef struct fixture { image bytes; tsr_gguf *g; tsr_tokenizer *t; } fixture;
+typedef struct fixture {
+    image bytes;
+    tsr_gguf *g;
+    tsr_tokenizer *t;
+} fixture;
 
 /* Takes the image over. */
 static inline fixture open_fixture(image bytes) {
@@ -28,7 +32,14 @@ static inline void close_fixture(fixture *f) {
 }
 
 /* A vocabulary in the making: entries with kind and score, put as three arrays. */
-typedef struct vocab { struct { char text[32]; int kind; float score; } entry[400]; int n; } vocab;
+typedef struct vocab {
+    struct {
+        char text[32];
+        int kind;
+        float score;
+    } entry[400];
+    int n;
+} vocab;
 
 static inline void add(vocab *v, const char *text, int kind, float score) {
     snprintf(v->entry[v->n].text, sizeof v->entry[0].text, "%s", text);
@@ -91,7 +102,8 @@ static inline image sentencepiece_image(const char *model, float sign) {
     add(&v, "</s>", TSR_TOK_CONTROL, 0);
     add_bytes(&v);
     const char *const pieces[] = {"▁", "a", "b", "ab", "▁ab", "aa", "▁▁", "A"};
-    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) add(&v, pieces[i], TSR_TOK_NORMAL, sign * (float)(i + 1));
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        add(&v, pieces[i], TSR_TOK_NORMAL, sign * (float)(i + 1));
     image b = {0};
     put_header(&b, 0, 4);
     put_str_kv(&b, "tokenizer.ggml.model", model);
@@ -120,10 +132,33 @@ static inline image wordpiece_image(void) {
 }
 
 typedef enum hostile {
-    H_NO_MODEL, H_BAD_MODEL, H_NO_TOKENS, H_EMPTY_TOKENS, H_NUMBER_TOKENS, H_LONG_TOKEN, H_SHORT_TYPES, H_BAD_TYPE, H_NO_SCORES,
-    H_SHORT_SCORES, H_NAN_SCORE, H_NO_MERGES, H_BAD_MERGE, H_UNKNOWN_MERGE, H_UNKNOWN_RESULT, H_BAD_PRE, H_ID_TOO_HIGH,
-    H_ID_NEGATIVE, H_BOS_ABSENT, H_CHARSMAP_TYPE, H_CHARSMAP_SHORT, H_CHARSMAP_SIZE, H_CHARSMAP_OUTSIDE, H_CHARSMAP_VALUE, H_CHARSMAP_GROWTH,
-    H_NONE_IDS, H_DUPLICATES
+    H_NO_MODEL,
+    H_BAD_MODEL,
+    H_NO_TOKENS,
+    H_EMPTY_TOKENS,
+    H_NUMBER_TOKENS,
+    H_LONG_TOKEN,
+    H_SHORT_TYPES,
+    H_BAD_TYPE,
+    H_NO_SCORES,
+    H_SHORT_SCORES,
+    H_NAN_SCORE,
+    H_NO_MERGES,
+    H_BAD_MERGE,
+    H_UNKNOWN_MERGE,
+    H_UNKNOWN_RESULT,
+    H_BAD_PRE,
+    H_ID_TOO_HIGH,
+    H_ID_NEGATIVE,
+    H_BOS_ABSENT,
+    H_CHARSMAP_TYPE,
+    H_CHARSMAP_SHORT,
+    H_CHARSMAP_SIZE,
+    H_CHARSMAP_OUTSIDE,
+    H_CHARSMAP_VALUE,
+    H_CHARSMAP_GROWTH,
+    H_NONE_IDS,
+    H_DUPLICATES
 } hostile;
 
 static inline void put_numbers(image *b, const char *key, uint32_t elem, uint64_t n, const uint32_t *values) {
@@ -161,21 +196,31 @@ static inline image hostile_image(hostile h) {
     image b = {0};
     put_header(&b, 0, 7);
     put_str_kv(&b, h == H_NO_MODEL ? "x1" : "tokenizer.ggml.model", h == H_BAD_MODEL ? "rwkv" : bpe ? "gpt2" : "llama");
-    if (h == H_NUMBER_TOKENS) put_numbers(&b, "tokenizer.ggml.tokens", TSR_GGUF_U32, 3, (uint32_t[]){1, 2, 3});
-    else put_array(&b, h == H_NO_TOKENS ? "x2" : "tokenizer.ggml.tokens", TSR_GGUF_STRING, h == H_EMPTY_TOKENS ? 0 : 3);
+    if (h == H_NUMBER_TOKENS)
+        put_numbers(&b, "tokenizer.ggml.tokens", TSR_GGUF_U32, 3, (uint32_t[]){1, 2, 3});
+    else
+        put_array(&b, h == H_NO_TOKENS ? "x2" : "tokenizer.ggml.tokens", TSR_GGUF_STRING, h == H_EMPTY_TOKENS ? 0 : 3);
     if (h == H_LONG_TOKEN) put_str(&b, long_token);
     for (int i = h == H_LONG_TOKEN; i < 3 && h != H_NUMBER_TOKENS && h != H_EMPTY_TOKENS; i++) put_str(&b, tokens[i]);
-    put_numbers(&b, "tokenizer.ggml.token_type", TSR_GGUF_I32, h == H_SHORT_TYPES ? 2 : 3, (uint32_t[]){1, 1, h == H_BAD_TYPE ? 77 : 1});
+    put_numbers(&b, "tokenizer.ggml.token_type", TSR_GGUF_I32, h == H_SHORT_TYPES ? 2 : 3,
+                (uint32_t[]){1, 1, h == H_BAD_TYPE ? 77 : 1});
     put_numbers(&b, h == H_NO_SCORES ? "x3" : "tokenizer.ggml.scores", TSR_GGUF_F32, h == H_SHORT_SCORES ? 2 : 3,
                 (uint32_t[]){0, h == H_NAN_SCORE ? 0x7fc00000 : 0, 0});
-    const char *merge = h == H_BAD_MERGE ? "ab" : h == H_UNKNOWN_MERGE ? "a zzz" : h == H_UNKNOWN_RESULT ? "b a" : "a b";
+    const char *merge = h == H_BAD_MERGE        ? "ab"
+                        : h == H_UNKNOWN_MERGE  ? "a zzz"
+                        : h == H_UNKNOWN_RESULT ? "b a"
+                                                : "a b";
     put_array(&b, h == H_NO_MERGES ? "x4" : "tokenizer.ggml.merges", TSR_GGUF_STRING, h == H_DUPLICATES ? 0 : 1);
     if (h != H_DUPLICATES) put_str(&b, merge);
     put_str_kv(&b, "tokenizer.ggml.pre", h == H_BAD_PRE ? "no-such-pre" : "gpt-2");
-    if (h == H_CHARSMAP_TYPE) put_numbers(&b, "tokenizer.ggml.precompiled_charsmap", TSR_GGUF_U32, 1, (uint32_t[]){4});
-    else if (charsmap) put_charsmap(&b, h);
-    else if (h == H_ID_TOO_HIGH) put_u32_kv(&b, "tokenizer.ggml.eos_token_id", 3);
-    else if (h == H_NONE_IDS) put_u32_kv(&b, "tokenizer.ggml.padding_token_id", UINT32_MAX);
+    if (h == H_CHARSMAP_TYPE)
+        put_numbers(&b, "tokenizer.ggml.precompiled_charsmap", TSR_GGUF_U32, 1, (uint32_t[]){4});
+    else if (charsmap)
+        put_charsmap(&b, h);
+    else if (h == H_ID_TOO_HIGH)
+        put_u32_kv(&b, "tokenizer.ggml.eos_token_id", 3);
+    else if (h == H_NONE_IDS)
+        put_u32_kv(&b, "tokenizer.ggml.padding_token_id", UINT32_MAX);
     else if (h == H_ID_NEGATIVE) {
         put_key(&b, "tokenizer.ggml.eos_token_id", TSR_GGUF_I32);
         put32(&b, (uint32_t)-7);
