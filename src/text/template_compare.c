@@ -157,10 +157,11 @@ bool tpl_less(tpl_ctx *c, tpl_val a, tpl_val b) { return tpl_order(c, a, b, "<")
 
 bool tpl_contains(tpl_ctx *c, tpl_val hay, tpl_val needle) {
     switch (hay.type) {
-    case TPL_STR:
+    case TPL_STR: {
         if (needle.type == TPL_UNDEFINED) tpl_fail(c, "'in <string>' needs a string, but %s", needle.u.undef->why);
-        return tpl_find_bytes(c, hay.u.str->s, hay.u.str->n, tpl_need_str(c, needle, "the left side of 'in <string>'")->s,
-                              needle.u.str->n) != SIZE_MAX;
+        const tpl_str *part = tpl_need_str(c, needle, "the left side of 'in <string>'");
+        return tpl_find_bytes(c, hay.u.str->s, hay.u.str->n, part->s, part->n) != SIZE_MAX;
+    }
     case TPL_DICT: return tpl_dict_find(c, hay.u.dict, needle) != NULL;
     case TPL_UNDEFINED: return false;
     default: {

@@ -56,9 +56,16 @@ static void add_number(tpl_ctx *c, tpl_out *o, bool negative, const char *prefix
     for (; *prefix; prefix++) text[n++] = *prefix;
     size_t n_prefix = n;
     if (s->group) {
+        char digits[600];
         size_t every = s->type == 'x' || s->type == 'X' || s->type == 'o' || s->type == 'b' ? 4 : 3;
         if (strchr("eEgGfF%\0", s->type) || s->type == 0) whole = strspn(body, "0123456789");
-        n += group_digits(body, whole, s->group, every, text + n);
+        /* zero padding takes part in the grouping: 0,001,234 */
+        size_t n_digits = whole, rest = n + len - whole;
+        if (s->fill == '0' && s->align == '=')
+            while (n_digits < 400 && rest + n_digits + (n_digits - 1) / every < s->width) n_digits++;
+        memset(digits, '0', n_digits - whole);
+        memcpy(digits + n_digits - whole, body, whole);
+        n += group_digits(digits, n_digits, s->group, every, text + n);
         memcpy(text + n, body + whole, len - whole);
         n += len - whole;
     } else {

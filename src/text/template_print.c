@@ -163,7 +163,7 @@ static void json_str(tpl_ctx *c, tpl_out *o, const tpl_str *s, bool ascii) {
         if (p) {
             snprintf(text, sizeof text, "\\%c", to[p - from]);
             tpl_out_puts(c, o, text);
-        } else if (cp < 0x20 || (ascii && cp >= 0x7f && cp < 0x10000 && cp != 0x7f)) {
+        } else if (cp < 0x20 || (ascii && cp >= 0x7f && cp < 0x10000)) {
             snprintf(text, sizeof text, "\\u%04x", (unsigned)cp);
             tpl_out_puts(c, o, text);
         } else if (ascii && cp >= 0x10000) {

@@ -162,7 +162,7 @@ static tpl_val f_first(tpl_run *r, tpl_val v, const tpl_call *a) {
 static tpl_val f_last(tpl_run *r, tpl_val v, const tpl_call *a) {
     (void)a;
     size_t n;
-    if (!tpl_is_iterable(v) || !tpl_length(v, &n) || v.type == TPL_UNDEFINED)
+    if (!tpl_is_iterable(v) || !tpl_length(v, &n))
         tpl_fail(&r->c, "'%s' object is not reversible", tpl_type_name(v));
     const tpl_seq *q = tpl_to_list(&r->c, v);
     return q->n ? q->items[q->n - 1] : tpl_undefined(&r->c, "no last item, sequence was empty");
@@ -174,7 +174,7 @@ static tpl_val f_reverse(tpl_run *r, tpl_val v, const tpl_call *a) {
     const tpl_seq *q = tpl_to_list(&r->c, v);
     tpl_seq *back = tpl_seq_new(&r->c, q->n);
     for (size_t i = q->n; i-- > 0;) tpl_seq_push(&r->c, back, q->items[i]);
-    if (v.type == TPL_ITER || v.type == TPL_UNDEFINED) return tpl_of_seq(TPL_LIST, back);
+    if (v.type == TPL_ITER) return tpl_of_seq(TPL_LIST, back);
     return tpl_generator(back);
 }
 

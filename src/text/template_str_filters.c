@@ -124,14 +124,16 @@ static tpl_val f_indent(tpl_run *r, tpl_val v, const tpl_call *a) {
 
 static tpl_val f_truncate(tpl_run *r, tpl_val v, const tpl_call *a) {
     tpl_ctx *c = &r->c;
-    const tpl_str *s = tpl_need_str(c, v, "the input of truncate");
+    size_t n_items;
     int64_t length = a->pos[0].type == TPL_ABSENT ? 255 : tpl_need_int(c, a->pos[0], "length");
     const tpl_str *end = a->pos[2].type == TPL_ABSENT ? tpl_text(c, "...").u.str : tpl_need_str(c, a->pos[2], "end");
     bool has_leeway = a->pos[3].type != TPL_ABSENT && a->pos[3].type != TPL_NONE;
-    int64_t leeway = has_leeway ? tpl_need_int(c, a->pos[3], "leeway") : 5, n = (int64_t)s->n_chars;
+    int64_t leeway = has_leeway ? tpl_need_int(c, a->pos[3], "leeway") : 5;
     if (length < (int64_t)end->n_chars) tpl_fail(c, "truncate: length must be at least %zu", end->n_chars);
     if (leeway < 0) tpl_fail(c, "truncate: leeway must not be negative");
-    if (n <= length || n - length <= leeway) return v;
+    if (!tpl_length(v, &n_items)) tpl_fail(c, "object of type '%s' has no length", tpl_type_name(v));
+    if ((int64_t)n_items <= length || (int64_t)n_items - length <= leeway) return v; /* of lists and dicts, too */
+    const tpl_str *s = tpl_need_str(c, v, "the input of truncate");
     const tpl_str *kept = tpl_substr(c, s, 0, (size_t)(length - (int64_t)end->n_chars));
     if (!tpl_truth(a->pos[1])) {
         const char *space = memrchr(kept->s, ' ', kept->n);
