@@ -105,7 +105,8 @@ tsr_code tsr_template_render(const tsr_template *t, const json_t *vars, const ts
     tsr_error local = {0};
     *out = NULL;
     if (n_out) *n_out = 0;
-    if (!json_is_object(vars)) return tsr_fail(err, TSR_E_ARG, "the variables of a chat template must be a JSON object");
+    if (!json_is_object(vars))
+        return tsr_fail(err, TSR_E_ARG, "the variables of a chat template must be a JSON object");
     if (!limits) limits = &defaults;
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", NULL); /* numbers with a point, English month names */
     if (!c_locale) return tsr_fail(err, TSR_E_NOMEM, "out of memory for a chat template");

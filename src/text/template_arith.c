@@ -35,7 +35,8 @@ static tpl_val int_op(tpl_ctx *c, tpl_op op, int64_t a, int64_t b) {
     case TPL_OP_DIV:
         if (b == 0) tpl_fail(c, "division by zero");
         return tpl_float((double)a / (double)b);
-    case TPL_OP_FLOORDIV: case TPL_OP_MOD:
+    case TPL_OP_FLOORDIV:
+    case TPL_OP_MOD:
         if (b == 0) tpl_fail(c, "integer division or modulo by zero");
         if (b == -1) { /* INT64_MIN / -1 traps */
             if (op == TPL_OP_MOD) return tpl_int(0);
@@ -161,7 +162,8 @@ tpl_val tpl_negate(tpl_ctx *c, tpl_val v, bool negative) {
     double f;
     int64_t i;
     if (v.type == TPL_UNDEFINED) tpl_fail(c, "%s", v.u.undef->why);
-    if (!tpl_is_number(v, &f, &i)) tpl_fail(c, "bad operand type for unary %c: '%s'", negative ? '-' : '+', tpl_type_name(v));
+    if (!tpl_is_number(v, &f, &i))
+        tpl_fail(c, "bad operand type for unary %c: '%s'", negative ? '-' : '+', tpl_type_name(v));
     if (v.type == TPL_FLOAT) return tpl_float(negative ? -f : f);
     if (negative && i == INT64_MIN) overflow(c);
     return tpl_int(negative ? -i : i);

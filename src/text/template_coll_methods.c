@@ -99,12 +99,11 @@ static tpl_val l_copy(tpl_run *r, tpl_val self, const tpl_call *a) {
 
 const tpl_builtin tpl_list_methods[] = {
     {"append", l_append, "/item"}, {"extend", l_extend, "/items"}, {"insert", l_insert, "/index item"},
-    {"pop", l_pop, "/index?"}, {"remove", l_remove, "/item"}, {"index", l_index, "/item"}, {"count", l_count, "/item"},
-    {"reverse", l_reverse, ""}, {"sort", l_sort, "reverse?"}, {"clear", l_clear, ""}, {"copy", l_copy, ""},
-    {NULL, NULL, NULL}};
+    {"pop", l_pop, "/index?"},     {"remove", l_remove, "/item"},  {"index", l_index, "/item"},
+    {"count", l_count, "/item"},   {"reverse", l_reverse, ""},     {"sort", l_sort, "reverse?"},
+    {"clear", l_clear, ""},        {"copy", l_copy, ""},           {NULL, NULL, NULL}};
 
-const tpl_builtin tpl_tuple_methods[] = {
-    {"index", l_index, "/item"}, {"count", l_count, "/item"}, {NULL, NULL, NULL}};
+const tpl_builtin tpl_tuple_methods[] = {{"index", l_index, "/item"}, {"count", l_count, "/item"}, {NULL, NULL, NULL}};
 
 /* -------------------------------------------------------------------------------------------------- dicts */
 
@@ -125,9 +124,18 @@ static tpl_val view(tpl_run *r, const tpl_dict *d, const char *what) {
     q->what = what;
     return tpl_of_seq(TPL_VIEW, q);
 }
-static tpl_val d_items(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return view(r, self.u.dict, "dict_items"); }
-static tpl_val d_keys(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return view(r, self.u.dict, "dict_keys"); }
-static tpl_val d_values(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return view(r, self.u.dict, "dict_values"); }
+static tpl_val d_items(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return view(r, self.u.dict, "dict_items");
+}
+static tpl_val d_keys(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return view(r, self.u.dict, "dict_keys");
+}
+static tpl_val d_values(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return view(r, self.u.dict, "dict_values");
+}
 
 static tpl_val or_none(tpl_val v) { return v.type == TPL_ABSENT ? tpl_none() : v; }
 
@@ -193,9 +201,10 @@ static tpl_val d_copy(tpl_run *r, tpl_val self, const tpl_call *a) {
 }
 
 const tpl_builtin tpl_dict_methods[] = {
-    {"items", d_items, ""}, {"get", d_get, "/key default?"}, {"keys", d_keys, ""}, {"values", d_values, ""},
-    {"pop", d_pop, "/key default?"}, {"setdefault", d_setdefault, "/key default?"}, {"update", d_update, "*"},
-    {"clear", d_clear, ""}, {"copy", d_copy, ""}, {NULL, NULL, NULL}};
+    {"items", d_items, ""},    {"get", d_get, "/key default?"}, {"keys", d_keys, ""},
+    {"values", d_values, ""},  {"pop", d_pop, "/key default?"}, {"setdefault", d_setdefault, "/key default?"},
+    {"update", d_update, "*"}, {"clear", d_clear, ""},          {"copy", d_copy, ""},
+    {NULL, NULL, NULL}};
 
 /* -------------------------------------------------------------------------------------- loops and cyclers */
 

@@ -23,7 +23,9 @@ static bool equal_dicts(tpl_ctx *c, const tpl_dict *a, const tpl_dict *b) {
     return true;
 }
 
-static bool same_object(tpl_val a, tpl_val b) { return a.type == b.type && (const void *)a.u.seq == (const void *)b.u.seq; }
+static bool same_object(tpl_val a, tpl_val b) {
+    return a.type == b.type && (const void *)a.u.seq == (const void *)b.u.seq;
+}
 
 /* int against float without losing the low bits of large integers */
 static bool equal_numbers(double fa, int64_t ia, bool a_float, double fb, int64_t ib, bool b_float) {
@@ -42,11 +44,15 @@ bool tpl_equal(tpl_ctx *c, tpl_val a, tpl_val b) {
     if (a.type != b.type) return false;
     bool result;
     switch (a.type) {
-    case TPL_ABSENT: case TPL_UNDEFINED: case TPL_NONE: return true;
+    case TPL_ABSENT:
+    case TPL_UNDEFINED:
+    case TPL_NONE: return true;
     case TPL_STR:
         if (a.u.str->n == b.u.str->n) tpl_work(c, a.u.str->n / 64);
         return tpl_str_eq(a.u.str, b.u.str);
-    case TPL_LIST: case TPL_TUPLE: case TPL_RANGE:
+    case TPL_LIST:
+    case TPL_TUPLE:
+    case TPL_RANGE:
         if (same_object(a, b)) return true;
         tpl_enter(c);
         result = equal_items(c, items_of(c, a), items_of(c, b));
@@ -88,13 +94,16 @@ uint64_t tpl_hash(tpl_ctx *c, tpl_val v) {
     int64_t i;
     tpl_work(c, 1);
     if (tpl_is_number(v, &f, &i)) { /* equal numbers hash alike: 1, 1.0 and true */
-        if (v.type == TPL_FLOAT && f >= -9.2e18 && f <= 9.2e18 && f == floor(f)) i = (int64_t)f;
-        else if (v.type == TPL_FLOAT) memcpy(&i, &f, sizeof i);
+        if (v.type == TPL_FLOAT && f >= -9.2e18 && f <= 9.2e18 && f == floor(f))
+            i = (int64_t)f;
+        else if (v.type == TPL_FLOAT)
+            memcpy(&i, &f, sizeof i);
         return mix(c->seed, (uint64_t)i);
     }
     switch (v.type) {
     case TPL_STR: return hash_str(c, v.u.str);
-    case TPL_NONE: case TPL_UNDEFINED: return mix(c->seed, (uint64_t)v.type << 32);
+    case TPL_NONE:
+    case TPL_UNDEFINED: return mix(c->seed, (uint64_t)v.type << 32);
     case TPL_TUPLE: {
         uint64_t h = mix(c->seed, v.u.seq->n);
         tpl_enter(c);
@@ -103,7 +112,8 @@ uint64_t tpl_hash(tpl_ctx *c, tpl_val v) {
         return h;
     }
     case TPL_RANGE: return mix(c->seed, v.u.range->n);
-    case TPL_LIST: case TPL_DICT: tpl_fail(c, "unhashable type: '%s' cannot be a key", tpl_type_name(v));
+    case TPL_LIST:
+    case TPL_DICT: tpl_fail(c, "unhashable type: '%s' cannot be a key", tpl_type_name(v));
     case TPL_FUNC: return mix(c->seed, (uintptr_t)v.u.func->builtin);
     default: return mix(c->seed, (uintptr_t)v.u.seq);
     }
@@ -190,7 +200,9 @@ bool tpl_compare(tpl_ctx *c, tpl_op op, tpl_val a, tpl_val b) {
 
 /* ---------------------------------------------------------------------------------------------------- sort */
 
-typedef struct pair { tpl_val key, item; } pair;
+typedef struct pair {
+    tpl_val key, item;
+} pair;
 
 /* Bottom-up merge sort; with reverse, equal keys keep their order too. */
 void tpl_sort(tpl_ctx *c, tpl_val *keys, tpl_val *items, size_t n, bool reverse) {

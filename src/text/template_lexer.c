@@ -12,8 +12,8 @@ typedef struct lexer {
     size_t n, i;
     tpl_token *tokens;
     size_t n_tokens, cap;
-    bool line_starting;     /* the last tag ended with a newline, or nothing came before */
-    char *brackets;         /* open ( [ { of the current tag */
+    bool line_starting; /* the last tag ended with a newline, or nothing came before */
+    char *brackets;     /* open ( [ { of the current tag */
     size_t n_brackets, cap_brackets;
 } lexer;
 
@@ -155,9 +155,12 @@ static int digit_value(char ch) {
 /* Digits with single underscores between them; returns the end. */
 static size_t digits(const lexer *x, size_t i, int base) {
     while (i < x->n) {
-        if (digit_value(x->s[i]) < base) i++;
-        else if (x->s[i] == '_' && i + 1 < x->n && digit_value(x->s[i + 1]) < base) i += 2;
-        else break;
+        if (digit_value(x->s[i]) < base)
+            i++;
+        else if (x->s[i] == '_' && i + 1 < x->n && digit_value(x->s[i + 1]) < base)
+            i += 2;
+        else
+            break;
     }
     return i;
 }
@@ -317,12 +320,16 @@ static void bracket(lexer *x, char ch) {
 }
 
 static void lex_operator(lexer *x) {
-    static const struct { char text[3]; tpl_tok type; } ops[] = {
-        {"==", TPL_T_EQ}, {"!=", TPL_T_NE}, {"<=", TPL_T_LE}, {">=", TPL_T_GE}, {"//", TPL_T_FLOORDIV},
-        {"**", TPL_T_POW}, {"+", TPL_T_ADD}, {"-", TPL_T_SUB}, {"*", TPL_T_MUL}, {"/", TPL_T_DIV}, {"%", TPL_T_MOD},
-        {"~", TPL_T_TILDE}, {"(", TPL_T_LPAREN}, {")", TPL_T_RPAREN}, {"[", TPL_T_LBRACKET}, {"]", TPL_T_RBRACKET},
-        {"{", TPL_T_LBRACE}, {"}", TPL_T_RBRACE}, {"<", TPL_T_LT}, {">", TPL_T_GT}, {"=", TPL_T_ASSIGN},
-        {".", TPL_T_DOT}, {":", TPL_T_COLON}, {"|", TPL_T_PIPE}, {",", TPL_T_COMMA}, {";", TPL_T_SEMICOLON}};
+    static const struct {
+        char text[3];
+        tpl_tok type;
+    } ops[] = {{"==", TPL_T_EQ},       {"!=", TPL_T_NE},      {"<=", TPL_T_LE},      {">=", TPL_T_GE},
+               {"//", TPL_T_FLOORDIV}, {"**", TPL_T_POW},     {"+", TPL_T_ADD},      {"-", TPL_T_SUB},
+               {"*", TPL_T_MUL},       {"/", TPL_T_DIV},      {"%", TPL_T_MOD},      {"~", TPL_T_TILDE},
+               {"(", TPL_T_LPAREN},    {")", TPL_T_RPAREN},   {"[", TPL_T_LBRACKET}, {"]", TPL_T_RBRACKET},
+               {"{", TPL_T_LBRACE},    {"}", TPL_T_RBRACE},   {"<", TPL_T_LT},       {">", TPL_T_GT},
+               {"=", TPL_T_ASSIGN},    {".", TPL_T_DOT},      {":", TPL_T_COLON},    {"|", TPL_T_PIPE},
+               {",", TPL_T_COMMA},     {";", TPL_T_SEMICOLON}};
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
         if (!at(x, x->i, ops[k].text)) continue;
         if (ops[k].type >= TPL_T_LPAREN && ops[k].type <= TPL_T_RBRACE) bracket(x, ops[k].text[0]);
@@ -333,7 +340,8 @@ static void lex_operator(lexer *x) {
     char shown[16];
     uint32_t cp;
     size_t len = tsr_utf8_decode(x->s + x->i, x->n - x->i, &cp);
-    tpl_fail_at(x->c, x->i, "unexpected character \"%s\"", tsr_printable(x->s + x->i, len ? len : 1, shown, sizeof shown));
+    tpl_fail_at(x->c, x->i, "unexpected character \"%s\"",
+                tsr_printable(x->s + x->i, len ? len : 1, shown, sizeof shown));
 }
 
 /* Tokens up to and including the closing "}}" or "%}". */
@@ -355,10 +363,14 @@ static void lex_tag(lexer *x, size_t start, const char *close, tpl_tok end) {
         char ch = x->s[x->i];
         uint32_t cp;
         size_t len = tsr_utf8_decode(x->s + x->i, x->n - x->i, &cp);
-        if (ch >= '0' && ch <= '9') lex_number(x);
-        else if (ch == '"' || ch == '\'') lex_string(x);
-        else if (len && tpl_word_cp(cp)) lex_name(x);
-        else lex_operator(x);
+        if (ch >= '0' && ch <= '9')
+            lex_number(x);
+        else if (ch == '"' || ch == '\'')
+            lex_string(x);
+        else if (len && tpl_word_cp(cp))
+            lex_name(x);
+        else
+            lex_operator(x);
     }
 }
 

@@ -15,7 +15,8 @@ enum { CHUNK = 64 * 1024 };
 
 void *tpl_alloc(tpl_ctx *c, size_t n) {
     if (n > c->limit - c->used)
-        tpl_fail_limit(c, "the template needs more than %zu MiB of memory; it is probably building something without end",
+        tpl_fail_limit(c,
+                       "the template needs more than %zu MiB of memory; it is probably building something without end",
                        c->limit >> 20);
     n = (n + 15) & ~(size_t)15;
     if (n > (size_t)(c->bump_end - c->bump)) {

@@ -32,7 +32,8 @@ static char *number_text(tpl_ctx *c, const tpl_str *s) {
     char *text = tpl_alloc(c, hi - lo + 1);
     size_t o = 0;
     for (size_t i = lo; i < hi; i++) {
-        bool between = i > lo && i + 1 < hi && isalnum((unsigned char)s->s[i - 1]) && isalnum((unsigned char)s->s[i + 1]);
+        bool between =
+            i > lo && i + 1 < hi && isalnum((unsigned char)s->s[i - 1]) && isalnum((unsigned char)s->s[i + 1]);
         if (s->s[i] == '_' && !between) return NULL;
         if (s->s[i] != '_') text[o++] = s->s[i];
     }
@@ -133,16 +134,19 @@ static tpl_val f_round(tpl_run *r, tpl_val v, const tpl_call *a) { /* precision,
     tpl_ctx *c = &r->c;
     double f;
     int64_t i, precision = a->pos[0].type == TPL_ABSENT ? 0 : tpl_need_int(c, a->pos[0], "precision");
-    const tpl_str *method = a->pos[1].type == TPL_ABSENT ? tpl_text(c, "common").u.str : tpl_need_str(c, a->pos[1], "method");
+    const tpl_str *method =
+        a->pos[1].type == TPL_ABSENT ? tpl_text(c, "common").u.str : tpl_need_str(c, a->pos[1], "method");
     bool ceiling = tpl_str_is(method, "ceil"), floors = tpl_str_is(method, "floor");
     if (!ceiling && !floors && !tpl_str_is(method, "common")) tpl_fail(c, "method must be common, ceil or floor");
     if (v.type == TPL_UNDEFINED) tpl_fail(c, "%s", v.u.undef->why);
     if (!tpl_is_number(v, &f, &i)) tpl_fail(c, "round needs a number, not '%s'", tpl_type_name(v));
-    if (!ceiling && !floors) return v.type == TPL_FLOAT ? tpl_float(round_half_even(f, precision)) : tpl_int(round_int(c, i, precision));
+    if (!ceiling && !floors)
+        return v.type == TPL_FLOAT ? tpl_float(round_half_even(f, precision)) : tpl_int(round_int(c, i, precision));
     tpl_val scale = tpl_binary(c, TPL_OP_POW, tpl_int(10), tpl_int(precision));
     tpl_val scaled = tpl_binary(c, TPL_OP_MUL, v, scale);
     if (scaled.type == TPL_FLOAT) {
-        if (!float_to_int(c, ceiling ? ceil(scaled.u.f) : floor(scaled.u.f), &i)) tpl_fail(c, "cannot round infinity or NaN");
+        if (!float_to_int(c, ceiling ? ceil(scaled.u.f) : floor(scaled.u.f), &i))
+            tpl_fail(c, "cannot round infinity or NaN");
         scaled = tpl_int(i);
     }
     return tpl_binary(c, TPL_OP_DIV, scaled, scale);
@@ -170,6 +174,9 @@ static tpl_val f_filesizeformat(tpl_run *r, tpl_val v, const tpl_call *a) { /* b
     return tpl_of_str(tpl_str_copy(&r->c, text, strlen(text)));
 }
 
-const tpl_builtin tpl_num_filters[] = {
-    {"int", f_int, "default? base?"}, {"float", f_float, "default?"}, {"abs", f_abs, "/"},
-    {"round", f_round, "precision? method?"}, {"filesizeformat", f_filesizeformat, "binary?"}, {NULL, NULL, NULL}};
+const tpl_builtin tpl_num_filters[] = {{"int", f_int, "default? base?"},
+                                       {"float", f_float, "default?"},
+                                       {"abs", f_abs, "/"},
+                                       {"round", f_round, "precision? method?"},
+                                       {"filesizeformat", f_filesizeformat, "binary?"},
+                                       {NULL, NULL, NULL}};

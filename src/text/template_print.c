@@ -38,12 +38,18 @@ static void repr_str(tpl_ctx *c, tpl_out *o, const tpl_str *s) {
     for (size_t i = 0; i < s->n;) {
         uint32_t cp = 0;
         size_t len = tsr_utf8_decode(s->s + i, s->n - i, &cp);
-        if (cp == (unsigned char)quote || cp == '\\') snprintf(text, sizeof text, "\\%c", (char)cp);
-        else if (cp == '\n') snprintf(text, sizeof text, "\\n");
-        else if (cp == '\r') snprintf(text, sizeof text, "\\r");
-        else if (cp == '\t') snprintf(text, sizeof text, "\\t");
-        else if (tpl_printable_cp(cp)) snprintf(text, sizeof text, "%.*s", (int)len, s->s + i);
-        else snprintf(text, sizeof text, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
+        if (cp == (unsigned char)quote || cp == '\\')
+            snprintf(text, sizeof text, "\\%c", (char)cp);
+        else if (cp == '\n')
+            snprintf(text, sizeof text, "\\n");
+        else if (cp == '\r')
+            snprintf(text, sizeof text, "\\r");
+        else if (cp == '\t')
+            snprintf(text, sizeof text, "\\t");
+        else if (tpl_printable_cp(cp))
+            snprintf(text, sizeof text, "%.*s", (int)len, s->s + i);
+        else
+            snprintf(text, sizeof text, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
         tpl_out_puts(c, o, text);
         i += len;
     }
@@ -98,8 +104,10 @@ static void repr_other(tpl_ctx *c, tpl_out *o, tpl_val v) {
 static void repr_range(tpl_ctx *c, tpl_out *o, const tpl_range *g) {
     char text[96];
     long long start = g->start, stop = g->stop;
-    if (g->step == 1) snprintf(text, sizeof text, "range(%lld, %lld)", start, stop);
-    else snprintf(text, sizeof text, "range(%lld, %lld, %lld)", start, stop, (long long)g->step);
+    if (g->step == 1)
+        snprintf(text, sizeof text, "range(%lld, %lld)", start, stop);
+    else
+        snprintf(text, sizeof text, "range(%lld, %lld, %lld)", start, stop, (long long)g->step);
     tpl_out_puts(c, o, text);
 }
 
@@ -108,7 +116,8 @@ void tpl_repr(tpl_ctx *c, tpl_out *o, tpl_val v) {
     tpl_work(c, 1);
     tpl_enter(c);
     switch (v.type) {
-    case TPL_ABSENT: case TPL_UNDEFINED: tpl_out_puts(c, o, "Undefined"); break;
+    case TPL_ABSENT:
+    case TPL_UNDEFINED: tpl_out_puts(c, o, "Undefined"); break;
     case TPL_NONE: tpl_out_puts(c, o, "None"); break;
     case TPL_BOOL: tpl_out_puts(c, o, v.u.b ? "True" : "False"); break;
     case TPL_INT:
@@ -168,7 +177,8 @@ static void json_str(tpl_ctx *c, tpl_out *o, const tpl_str *s, bool ascii) {
             tpl_out_puts(c, o, text);
         } else if (ascii && cp >= 0x10000) {
             cp -= 0x10000;
-            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800 + (unsigned)(cp >> 10), 0xdc00 + (unsigned)(cp & 0x3ff));
+            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800 + (unsigned)(cp >> 10),
+                     0xdc00 + (unsigned)(cp & 0x3ff));
             tpl_out_puts(c, o, text);
         } else {
             tpl_out_add(c, o, s->s + i, len);
@@ -185,9 +195,12 @@ static void json_newline(tpl_ctx *c, tpl_out *o, const json_style *style, size_t
 }
 
 static void json_float(tpl_ctx *c, tpl_out *o, double f) {
-    if (isnan(f)) tpl_out_puts(c, o, "NaN");
-    else if (isinf(f)) tpl_out_puts(c, o, f < 0 ? "-Infinity" : "Infinity");
-    else tpl_repr_float(c, o, f);
+    if (isnan(f))
+        tpl_out_puts(c, o, "NaN");
+    else if (isinf(f))
+        tpl_out_puts(c, o, f < 0 ? "-Infinity" : "Infinity");
+    else
+        tpl_repr_float(c, o, f);
 }
 
 static void json_value(tpl_ctx *c, tpl_out *o, tpl_val v, const json_style *style, size_t level);
@@ -244,7 +257,8 @@ static void json_value(tpl_ctx *c, tpl_out *o, tpl_val v, const json_style *styl
     case TPL_INT: tpl_repr(c, o, v); break;
     case TPL_FLOAT: json_float(c, o, v.u.f); break;
     case TPL_STR: json_str(c, o, v.u.str, style->ascii); break;
-    case TPL_LIST: case TPL_TUPLE: json_list(c, o, v.u.seq, style, level); break;
+    case TPL_LIST:
+    case TPL_TUPLE: json_list(c, o, v.u.seq, style, level); break;
     case TPL_DICT: json_dict(c, o, v.u.dict, style, level); break;
     case TPL_UNDEFINED: tpl_fail(c, "an undefined value is not JSON serializable: %s", v.u.undef->why);
     default: tpl_fail(c, "object of type %s is not JSON serializable", tpl_type_name(v));

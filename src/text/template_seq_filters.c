@@ -5,9 +5,7 @@
 
 static bool given(tpl_val v) { return v.type != TPL_ABSENT && v.type != TPL_NONE; }
 
-tpl_val tpl_ignore_case(tpl_ctx *c, tpl_val v) {
-    return v.type == TPL_STR ? tpl_of_str(tpl_lower(c, v.u.str)) : v;
-}
+tpl_val tpl_ignore_case(tpl_ctx *c, tpl_val v) { return v.type == TPL_STR ? tpl_of_str(tpl_lower(c, v.u.str)) : v; }
 
 /* "a.b.0" or a number: getitem after getitem; a part that is missing becomes the fallback, if there is one. */
 tpl_val tpl_attr_path(tpl_run *r, tpl_val item, tpl_val path, tpl_val fallback) {
@@ -134,7 +132,8 @@ static tpl_val f_items(tpl_run *r, tpl_val v, const tpl_call *a) {
     (void)a;
     tpl_ctx *c = &r->c;
     if (v.type == TPL_UNDEFINED) return tpl_generator(tpl_seq_new(c, 0));
-    if (v.type != TPL_DICT) tpl_fail(c, "items: can only get item pairs from a mapping, not from '%s'", tpl_type_name(v));
+    if (v.type != TPL_DICT)
+        tpl_fail(c, "items: can only get item pairs from a mapping, not from '%s'", tpl_type_name(v));
     tpl_val items = tpl_invoke(r, tpl_find_in(tpl_dict_methods, "items", 5), v, &(tpl_call){0});
     return tpl_generator(tpl_to_list(c, items));
 }
@@ -162,8 +161,7 @@ static tpl_val f_first(tpl_run *r, tpl_val v, const tpl_call *a) {
 static tpl_val f_last(tpl_run *r, tpl_val v, const tpl_call *a) {
     (void)a;
     size_t n;
-    if (!tpl_is_iterable(v) || !tpl_length(v, &n))
-        tpl_fail(&r->c, "'%s' object is not reversible", tpl_type_name(v));
+    if (!tpl_is_iterable(v) || !tpl_length(v, &n)) tpl_fail(&r->c, "'%s' object is not reversible", tpl_type_name(v));
     const tpl_seq *q = tpl_to_list(&r->c, v);
     return q->n ? q->items[q->n - 1] : tpl_undefined(&r->c, "no last item, sequence was empty");
 }
@@ -278,13 +276,25 @@ static tpl_val f_xmlattr(tpl_run *r, tpl_val v, const tpl_call *a) {
     return tpl_out_str(c, &o);
 }
 
-const tpl_builtin tpl_seq_filters[] = {
-    {"length", f_length, ""}, {"count", f_length, ""}, {"list", f_list, ""}, {"join", f_join, "d? attribute?"},
-    {"default", f_default, "default_value? boolean?"}, {"d", f_default, "default_value? boolean?"},
-    {"first", f_first, ""}, {"last", f_last, ""}, {"items", f_items, ""}, {"reverse", f_reverse, ""},
-    {"sort", f_sort, "reverse? case_sensitive? attribute?"}, {"unique", f_unique, "case_sensitive? attribute?"},
-    {"min", f_min, "case_sensitive? attribute?"}, {"max", f_max, "case_sensitive? attribute?"},
-    {"sum", f_sum, "attribute? start?"}, {"groupby", f_groupby, "attribute default? case_sensitive?"},
-    {"dictsort", f_dictsort, "case_sensitive? by? reverse?"}, {"batch", f_batch, "linecount fill_with?"},
-    {"slice", f_slice, "slices fill_with?"}, {"attr", f_attr, "name"}, {"xmlattr", f_xmlattr, "autospace?"},
-    {NULL, NULL, NULL}};
+const tpl_builtin tpl_seq_filters[] = {{"length", f_length, ""},
+                                       {"count", f_length, ""},
+                                       {"list", f_list, ""},
+                                       {"join", f_join, "d? attribute?"},
+                                       {"default", f_default, "default_value? boolean?"},
+                                       {"d", f_default, "default_value? boolean?"},
+                                       {"first", f_first, ""},
+                                       {"last", f_last, ""},
+                                       {"items", f_items, ""},
+                                       {"reverse", f_reverse, ""},
+                                       {"sort", f_sort, "reverse? case_sensitive? attribute?"},
+                                       {"unique", f_unique, "case_sensitive? attribute?"},
+                                       {"min", f_min, "case_sensitive? attribute?"},
+                                       {"max", f_max, "case_sensitive? attribute?"},
+                                       {"sum", f_sum, "attribute? start?"},
+                                       {"groupby", f_groupby, "attribute default? case_sensitive?"},
+                                       {"dictsort", f_dictsort, "case_sensitive? by? reverse?"},
+                                       {"batch", f_batch, "linecount fill_with?"},
+                                       {"slice", f_slice, "slices fill_with?"},
+                                       {"attr", f_attr, "name"},
+                                       {"xmlattr", f_xmlattr, "autospace?"},
+                                       {NULL, NULL, NULL}};

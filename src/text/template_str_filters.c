@@ -76,8 +76,14 @@ static tpl_val f_replace(tpl_run *r, tpl_val v, const tpl_call *a) {
     return tpl_of_str(tpl_replace(c, s, old, with, all ? -1 : tpl_need_int(c, a->pos[2], "count")));
 }
 
-static tpl_val f_string(tpl_run *r, tpl_val v, const tpl_call *a) { (void)a; return tpl_of_str(tpl_soft_str(&r->c, v)); }
-static tpl_val f_escape(tpl_run *r, tpl_val v, const tpl_call *a) { (void)a; return tpl_of_str(tpl_escape(&r->c, v)); }
+static tpl_val f_string(tpl_run *r, tpl_val v, const tpl_call *a) {
+    (void)a;
+    return tpl_of_str(tpl_soft_str(&r->c, v));
+}
+static tpl_val f_escape(tpl_run *r, tpl_val v, const tpl_call *a) {
+    (void)a;
+    return tpl_of_str(tpl_escape(&r->c, v));
+}
 
 static tpl_val f_forceescape(tpl_run *r, tpl_val v, const tpl_call *a) {
     (void)a;
@@ -178,8 +184,8 @@ static tpl_val f_striptags(tpl_run *r, tpl_val v, const tpl_call *a) {
     }
     tpl_val words = by_method(r, tpl_of_str(s), &(tpl_call){0}, "split");
     s = by_method(r, tpl_text(c, " "), &(tpl_call){.pos = &words, .n_pos = 1}, "join").u.str;
-    static const char *const entities[][2] = {{"&lt;", "<"}, {"&gt;", ">"}, {"&#39;", "'"}, {"&#34;", "\""},
-                                              {"&quot;", "\""}, {"&amp;", "&"}};
+    static const char *const entities[][2] = {{"&lt;", "<"},   {"&gt;", ">"},    {"&#39;", "'"},
+                                              {"&#34;", "\""}, {"&quot;", "\""}, {"&amp;", "&"}};
     for (size_t k = 0; k < sizeof entities / sizeof *entities; k++)
         s = tpl_replace(c, s, tpl_text(c, entities[k][0]).u.str, tpl_text(c, entities[k][1]).u.str, -1);
     return tpl_of_str(s);
@@ -190,7 +196,8 @@ static void url_quote(tpl_ctx *c, tpl_out *o, tpl_val v, bool query) {
     char hex[4];
     for (size_t i = 0; i < s->n; i++) {
         char ch = s->s[i];
-        bool plain = (ch >= '0' && ch <= '9') || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z') || (ch && strchr("_.-~", ch));
+        bool plain =
+            (ch >= '0' && ch <= '9') || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z') || (ch && strchr("_.-~", ch));
         if (plain || (ch == '/' && !query)) {
             tpl_out_add(c, o, &ch, 1);
         } else if (ch == ' ' && query) {
@@ -230,11 +237,23 @@ static tpl_val f_tojson(tpl_run *r, tpl_val v, const tpl_call *a) {
     return tpl_out_str(&r->c, &o);
 }
 
-const tpl_builtin tpl_str_filters[] = {
-    {"trim", f_trim, "chars?"}, {"tojson", f_tojson, "ensure_ascii? indent? separators? sort_keys?"},
-    {"upper", f_upper, ""}, {"lower", f_lower, ""}, {"capitalize", f_capitalize, ""}, {"title", f_title, ""},
-    {"replace", f_replace, "old new count?"}, {"string", f_string, ""}, {"safe", f_safe, ""}, {"escape", f_escape, ""},
-    {"e", f_escape, ""}, {"forceescape", f_forceescape, ""}, {"format", f_format, "*"},
-    {"indent", f_indent, "width? first? blank?"}, {"truncate", f_truncate, "length? killwords? end? leeway?"},
-    {"center", f_center, "width?"}, {"wordcount", f_wordcount, ""}, {"striptags", f_striptags, ""},
-    {"urlencode", f_urlencode, ""}, {NULL, NULL, NULL}};
+const tpl_builtin tpl_str_filters[] = {{"trim", f_trim, "chars?"},
+                                       {"tojson", f_tojson, "ensure_ascii? indent? separators? sort_keys?"},
+                                       {"upper", f_upper, ""},
+                                       {"lower", f_lower, ""},
+                                       {"capitalize", f_capitalize, ""},
+                                       {"title", f_title, ""},
+                                       {"replace", f_replace, "old new count?"},
+                                       {"string", f_string, ""},
+                                       {"safe", f_safe, ""},
+                                       {"escape", f_escape, ""},
+                                       {"e", f_escape, ""},
+                                       {"forceescape", f_forceescape, ""},
+                                       {"format", f_format, "*"},
+                                       {"indent", f_indent, "width? first? blank?"},
+                                       {"truncate", f_truncate, "length? killwords? end? leeway?"},
+                                       {"center", f_center, "width?"},
+                                       {"wordcount", f_wordcount, ""},
+                                       {"striptags", f_striptags, ""},
+                                       {"urlencode", f_urlencode, ""},
+                                       {NULL, NULL, NULL}};

@@ -14,9 +14,18 @@ static bool given(tpl_val v) { return v.type != TPL_ABSENT && v.type != TPL_NONE
 
 /* --------------------------------------------------------------------------------------------- case, classes */
 
-static tpl_val m_upper(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return tpl_of_str(tpl_upper(&r->c, self.u.str)); }
-static tpl_val m_lower(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return tpl_of_str(tpl_lower(&r->c, self.u.str)); }
-static tpl_val m_title(tpl_run *r, tpl_val self, const tpl_call *a) { (void)a; return tpl_of_str(tpl_title(&r->c, self.u.str)); }
+static tpl_val m_upper(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return tpl_of_str(tpl_upper(&r->c, self.u.str));
+}
+static tpl_val m_lower(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return tpl_of_str(tpl_lower(&r->c, self.u.str));
+}
+static tpl_val m_title(tpl_run *r, tpl_val self, const tpl_call *a) {
+    (void)a;
+    return tpl_of_str(tpl_title(&r->c, self.u.str));
+}
 static tpl_val m_capitalize(tpl_run *r, tpl_val self, const tpl_call *a) {
     (void)a;
     return tpl_of_str(tpl_capitalize(&r->c, self.u.str));
@@ -30,18 +39,54 @@ static tpl_val class_of(tpl_run *r, tpl_val self, tpl_class what) {
     tpl_work(&r->c, self.u.str->n / 16);
     return tpl_bool(tpl_all_of(what, self.u.str));
 }
-static tpl_val m_isalnum(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_ALNUM); }
-static tpl_val m_isalpha(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_ALPHA); }
-static tpl_val m_isascii(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_ASCII); }
-static tpl_val m_isdecimal(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_DECIMAL); }
-static tpl_val m_isdigit(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_DIGIT); }
-static tpl_val m_isidentifier(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_IDENTIFIER); }
-static tpl_val m_islower(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_LOWER); }
-static tpl_val m_isnumeric(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_NUMERIC); }
-static tpl_val m_isprintable(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_PRINTABLE); }
-static tpl_val m_isspace(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_SPACE); }
-static tpl_val m_istitle(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_TITLE); }
-static tpl_val m_isupper(tpl_run *r, tpl_val s, const tpl_call *a) { (void)a; return class_of(r, s, TPL_C_UPPER); }
+static tpl_val m_isalnum(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_ALNUM);
+}
+static tpl_val m_isalpha(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_ALPHA);
+}
+static tpl_val m_isascii(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_ASCII);
+}
+static tpl_val m_isdecimal(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_DECIMAL);
+}
+static tpl_val m_isdigit(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_DIGIT);
+}
+static tpl_val m_isidentifier(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_IDENTIFIER);
+}
+static tpl_val m_islower(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_LOWER);
+}
+static tpl_val m_isnumeric(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_NUMERIC);
+}
+static tpl_val m_isprintable(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_PRINTABLE);
+}
+static tpl_val m_isspace(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_SPACE);
+}
+static tpl_val m_istitle(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_TITLE);
+}
+static tpl_val m_isupper(tpl_run *r, tpl_val s, const tpl_call *a) {
+    (void)a;
+    return class_of(r, s, TPL_C_UPPER);
+}
 
 /* -------------------------------------------------------------------------------------------------- search */
 
@@ -165,7 +210,8 @@ static tpl_val m_removesuffix(tpl_run *r, tpl_val self, const tpl_call *a) {
 
 static tpl_val m_replace(tpl_run *r, tpl_val self, const tpl_call *a) {
     tpl_ctx *c = &r->c;
-    const tpl_str *old = tpl_need_str(c, a->pos[0], "the text to replace"), *with = tpl_need_str(c, a->pos[1], "the new text");
+    const tpl_str *old = tpl_need_str(c, a->pos[0], "the text to replace"),
+                  *with = tpl_need_str(c, a->pos[1], "the new text");
     int64_t max = a->pos[2].type == TPL_ABSENT ? -1 : tpl_need_int(c, a->pos[2], "count");
     if (self.u.str->markup) with = tpl_escape(c, a->pos[1]);
     return keep_markup(c, self.u.str, tpl_replace(c, self.u.str, old, with, max));
@@ -235,26 +281,54 @@ static tpl_val m_expandtabs(tpl_run *r, tpl_val self, const tpl_call *a) {
             continue;
         }
         tpl_out_add(c, &o, s->s + i, 1);
-        if (s->s[i] == '\n' || s->s[i] == '\r') column = 0;
-        else column += (s->s[i] & 0xc0) != 0x80;
+        if (s->s[i] == '\n' || s->s[i] == '\r')
+            column = 0;
+        else
+            column += (s->s[i] & 0xc0) != 0x80;
     }
     return keep_markup(c, s, tpl_out_str(c, &o).u.str);
 }
 
-
-const tpl_builtin tpl_str_methods[] = {
-    {"strip", m_strip, "/chars?"}, {"split", tpl_m_split, "sep? maxsplit?"}, {"startswith", m_startswith, "/prefix start? end?"},
-    {"endswith", m_endswith, "/suffix start? end?"}, {"replace", m_replace, "/old new count?"},
-    {"upper", m_upper, ""}, {"lower", m_lower, ""}, {"lstrip", m_lstrip, "/chars?"}, {"rstrip", m_rstrip, "/chars?"},
-    {"join", m_join, "/items"}, {"find", m_find, "/sub start? end?"}, {"rfind", m_rfind, "/sub start? end?"},
-    {"index", m_index, "/sub start? end?"}, {"rindex", m_rindex, "/sub start? end?"}, {"count", m_count, "/sub start? end?"},
-    {"title", m_title, ""}, {"capitalize", m_capitalize, ""}, {"swapcase", m_swapcase, ""},
-    {"rsplit", tpl_m_rsplit, "sep? maxsplit?"}, {"splitlines", tpl_m_splitlines, "keepends?"},
-    {"partition", tpl_m_partition, "/sep"}, {"rpartition", tpl_m_rpartition, "/sep"}, {"format", tpl_m_format, "*"},
-    {"removeprefix", m_removeprefix, "/prefix"}, {"removesuffix", m_removesuffix, "/suffix"},
-    {"ljust", m_ljust, "/width fill?"}, {"rjust", m_rjust, "/width fill?"}, {"center", m_center, "/width fill?"},
-    {"zfill", m_zfill, "/width"}, {"expandtabs", m_expandtabs, "tabsize?"},
-    {"isalnum", m_isalnum, ""}, {"isalpha", m_isalpha, ""}, {"isascii", m_isascii, ""}, {"isdecimal", m_isdecimal, ""},
-    {"isdigit", m_isdigit, ""}, {"isidentifier", m_isidentifier, ""}, {"islower", m_islower, ""},
-    {"isnumeric", m_isnumeric, ""}, {"isprintable", m_isprintable, ""}, {"isspace", m_isspace, ""},
-    {"istitle", m_istitle, ""}, {"isupper", m_isupper, ""}, {NULL, NULL, NULL}};
+const tpl_builtin tpl_str_methods[] = {{"strip", m_strip, "/chars?"},
+                                       {"split", tpl_m_split, "sep? maxsplit?"},
+                                       {"startswith", m_startswith, "/prefix start? end?"},
+                                       {"endswith", m_endswith, "/suffix start? end?"},
+                                       {"replace", m_replace, "/old new count?"},
+                                       {"upper", m_upper, ""},
+                                       {"lower", m_lower, ""},
+                                       {"lstrip", m_lstrip, "/chars?"},
+                                       {"rstrip", m_rstrip, "/chars?"},
+                                       {"join", m_join, "/items"},
+                                       {"find", m_find, "/sub start? end?"},
+                                       {"rfind", m_rfind, "/sub start? end?"},
+                                       {"index", m_index, "/sub start? end?"},
+                                       {"rindex", m_rindex, "/sub start? end?"},
+                                       {"count", m_count, "/sub start? end?"},
+                                       {"title", m_title, ""},
+                                       {"capitalize", m_capitalize, ""},
+                                       {"swapcase", m_swapcase, ""},
+                                       {"rsplit", tpl_m_rsplit, "sep? maxsplit?"},
+                                       {"splitlines", tpl_m_splitlines, "keepends?"},
+                                       {"partition", tpl_m_partition, "/sep"},
+                                       {"rpartition", tpl_m_rpartition, "/sep"},
+                                       {"format", tpl_m_format, "*"},
+                                       {"removeprefix", m_removeprefix, "/prefix"},
+                                       {"removesuffix", m_removesuffix, "/suffix"},
+                                       {"ljust", m_ljust, "/width fill?"},
+                                       {"rjust", m_rjust, "/width fill?"},
+                                       {"center", m_center, "/width fill?"},
+                                       {"zfill", m_zfill, "/width"},
+                                       {"expandtabs", m_expandtabs, "tabsize?"},
+                                       {"isalnum", m_isalnum, ""},
+                                       {"isalpha", m_isalpha, ""},
+                                       {"isascii", m_isascii, ""},
+                                       {"isdecimal", m_isdecimal, ""},
+                                       {"isdigit", m_isdigit, ""},
+                                       {"isidentifier", m_isidentifier, ""},
+                                       {"islower", m_islower, ""},
+                                       {"isnumeric", m_isnumeric, ""},
+                                       {"isprintable", m_isprintable, ""},
+                                       {"isspace", m_isspace, ""},
+                                       {"istitle", m_istitle, ""},
+                                       {"isupper", m_isupper, ""},
+                                       {NULL, NULL, NULL}};

@@ -170,7 +170,7 @@ tpl_val tpl_m_rpartition(tpl_run *r, tpl_val self, const tpl_call *a) { return p
 
 typedef struct field_args {
     const tpl_call *call;
-    int64_t next;           /* of {}: -1 once {0} was used */
+    int64_t next; /* of {}: -1 once {0} was used */
     bool manual;
 } field_args;
 
@@ -182,8 +182,7 @@ static tpl_val field_first(tpl_run *r, field_args *f, const tpl_str *name) {
         i = i * 10 + (name->s[k] - '0');
     }
     if (number || name->n == 0) {
-        if (number ? f->next > 0 : f->manual)
-            tpl_fail(&r->c, "cannot mix {} and {0} in one format string");
+        if (number ? f->next > 0 : f->manual) tpl_fail(&r->c, "cannot mix {} and {0} in one format string");
         f->manual |= number;
         if (!number) i = f->next++;
         if (i >= (int64_t)f->call->n_pos) tpl_fail(&r->c, "replacement index %lld is out of range", (long long)i);
@@ -212,7 +211,8 @@ static tpl_val field_value(tpl_run *r, field_args *f, const tpl_str *s, size_t f
         for (size_t k = 0; k < key->n && digits; k++) number = number * 10 + (key->s[k] - '0');
         v = attr ? tpl_getattr(r, v, key) : tpl_getitem(r, v, digits ? tpl_int(number) : tpl_of_str(key));
         i += !attr;
-        if (!attr && i < to && s->s[i] != '.' && s->s[i] != '[') tpl_fail(&r->c, "only '.' or '[' may follow ']' in a format");
+        if (!attr && i < to && s->s[i] != '.' && s->s[i] != '[')
+            tpl_fail(&r->c, "only '.' or '[' may follow ']' in a format");
     }
     return v;
 }

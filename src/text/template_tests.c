@@ -5,16 +5,46 @@
 
 #define UNUSED(r, a) (void)(r), (void)(a)
 
-static tpl_val t_defined(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type != TPL_UNDEFINED); }
-static tpl_val t_undefined(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_UNDEFINED); }
-static tpl_val t_none(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_NONE); }
-static tpl_val t_boolean(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_BOOL); }
-static tpl_val t_true(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_BOOL && v.u.b); }
-static tpl_val t_false(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_BOOL && !v.u.b); }
-static tpl_val t_integer(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_INT); }
-static tpl_val t_float(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_FLOAT); }
-static tpl_val t_string(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_STR); }
-static tpl_val t_mapping(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(v.type == TPL_DICT); }
+static tpl_val t_defined(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type != TPL_UNDEFINED);
+}
+static tpl_val t_undefined(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_UNDEFINED);
+}
+static tpl_val t_none(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_NONE);
+}
+static tpl_val t_boolean(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_BOOL);
+}
+static tpl_val t_true(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_BOOL && v.u.b);
+}
+static tpl_val t_false(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_BOOL && !v.u.b);
+}
+static tpl_val t_integer(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_INT);
+}
+static tpl_val t_float(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_FLOAT);
+}
+static tpl_val t_string(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_STR);
+}
+static tpl_val t_mapping(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(v.type == TPL_DICT);
+}
 
 static tpl_val t_number(tpl_run *r, tpl_val v, const tpl_call *a) {
     UNUSED(r, a);
@@ -28,7 +58,10 @@ static tpl_val t_sequence(tpl_run *r, tpl_val v, const tpl_call *a) {
     return tpl_bool(v.type != TPL_VIEW && tpl_length(v, &n));
 }
 
-static tpl_val t_iterable(tpl_run *r, tpl_val v, const tpl_call *a) { UNUSED(r, a); return tpl_bool(tpl_is_iterable(v)); }
+static tpl_val t_iterable(tpl_run *r, tpl_val v, const tpl_call *a) {
+    UNUSED(r, a);
+    return tpl_bool(tpl_is_iterable(v));
+}
 
 static tpl_val t_callable(tpl_run *r, tpl_val v, const tpl_call *a) {
     UNUSED(r, a);
@@ -95,16 +128,45 @@ static tpl_val t_gt(tpl_run *r, tpl_val v, const tpl_call *a) { return compared(
 static tpl_val t_ge(tpl_run *r, tpl_val v, const tpl_call *a) { return compared(r, TPL_OP_GE, v, a); }
 static tpl_val t_in(tpl_run *r, tpl_val v, const tpl_call *a) { return compared(r, TPL_OP_IN, v, a); }
 
-static const tpl_builtin tests[] = {
-    {"defined", t_defined, ""}, {"undefined", t_undefined, ""}, {"none", t_none, ""}, {"string", t_string, ""},
-    {"mapping", t_mapping, ""}, {"iterable", t_iterable, ""}, {"sequence", t_sequence, ""}, {"true", t_true, ""},
-    {"false", t_false, ""}, {"boolean", t_boolean, ""}, {"integer", t_integer, ""}, {"float", t_float, ""},
-    {"number", t_number, ""}, {"callable", t_callable, ""}, {"escaped", t_escaped, ""}, {"lower", t_lower, ""},
-    {"upper", t_upper, ""}, {"odd", t_odd, ""}, {"even", t_even, ""}, {"divisibleby", t_divisibleby, "num"},
-    {"sameas", t_sameas, "other"}, {"filter", t_filter, ""}, {"test", t_test, ""}, {"in", t_in, "seq"},
-    {"==", t_eq, "/other"}, {"eq", t_eq, "/other"}, {"equalto", t_eq, "/other"}, {"!=", t_ne, "/other"}, {"ne", t_ne, "/other"},
-    {"<", t_lt, "/other"}, {"lt", t_lt, "/other"}, {"lessthan", t_lt, "/other"}, {"<=", t_le, "/other"}, {"le", t_le, "/other"},
-    {">", t_gt, "/other"}, {"gt", t_gt, "/other"}, {"greaterthan", t_gt, "/other"}, {">=", t_ge, "/other"}, {"ge", t_ge, "/other"},
-    {NULL, NULL, NULL}};
+static const tpl_builtin tests[] = {{"defined", t_defined, ""},
+                                    {"undefined", t_undefined, ""},
+                                    {"none", t_none, ""},
+                                    {"string", t_string, ""},
+                                    {"mapping", t_mapping, ""},
+                                    {"iterable", t_iterable, ""},
+                                    {"sequence", t_sequence, ""},
+                                    {"true", t_true, ""},
+                                    {"false", t_false, ""},
+                                    {"boolean", t_boolean, ""},
+                                    {"integer", t_integer, ""},
+                                    {"float", t_float, ""},
+                                    {"number", t_number, ""},
+                                    {"callable", t_callable, ""},
+                                    {"escaped", t_escaped, ""},
+                                    {"lower", t_lower, ""},
+                                    {"upper", t_upper, ""},
+                                    {"odd", t_odd, ""},
+                                    {"even", t_even, ""},
+                                    {"divisibleby", t_divisibleby, "num"},
+                                    {"sameas", t_sameas, "other"},
+                                    {"filter", t_filter, ""},
+                                    {"test", t_test, ""},
+                                    {"in", t_in, "seq"},
+                                    {"==", t_eq, "/other"},
+                                    {"eq", t_eq, "/other"},
+                                    {"equalto", t_eq, "/other"},
+                                    {"!=", t_ne, "/other"},
+                                    {"ne", t_ne, "/other"},
+                                    {"<", t_lt, "/other"},
+                                    {"lt", t_lt, "/other"},
+                                    {"lessthan", t_lt, "/other"},
+                                    {"<=", t_le, "/other"},
+                                    {"le", t_le, "/other"},
+                                    {">", t_gt, "/other"},
+                                    {"gt", t_gt, "/other"},
+                                    {"greaterthan", t_gt, "/other"},
+                                    {">=", t_ge, "/other"},
+                                    {"ge", t_ge, "/other"},
+                                    {NULL, NULL, NULL}};
 
 const tpl_builtin *tpl_find_test(const char *name, size_t n) { return tpl_find_in(tests, name, n); }

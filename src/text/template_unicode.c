@@ -46,8 +46,13 @@ bool tpl_word_cp(uint32_t cp) {
 
 bool tpl_printable_cp(uint32_t cp) {
     switch (category(cp)) {
-    case UTF8PROC_CATEGORY_CC: case UTF8PROC_CATEGORY_CF: case UTF8PROC_CATEGORY_CS: case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN: case UTF8PROC_CATEGORY_ZL: case UTF8PROC_CATEGORY_ZP: return false;
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
     case UTF8PROC_CATEGORY_ZS: return cp == ' ';
     default: return true;
     }
@@ -116,12 +121,22 @@ static void add_cp(tpl_ctx *c, tpl_out *o, uint32_t cp) {
 /* Characters whose upper or title case is several characters (Unicode SpecialCasing.txt, unconditional part, those
  * that occur in running text). */
 static bool add_special(tpl_ctx *c, tpl_out *o, uint32_t cp, bool title) {
-    static const struct { uint16_t cp; const char *upper, *title; } special[] = {
-        {0xdf, "SS", "Ss"},     {0x149, "\u02bcN", "\u02bcN"}, {0x1f0, "J\u030c", "J\u030c"},
-        {0x390, "\u0399\u0308\u0301", "\u0399\u0308\u0301"},   {0x3b0, "\u03a5\u0308\u0301", "\u03a5\u0308\u0301"},
-        {0x587, "\u0535\u0552", "\u0535\u0582"},
-        {0xfb00, "FF", "Ff"},   {0xfb01, "FI", "Fi"},   {0xfb02, "FL", "Fl"},   {0xfb03, "FFI", "Ffi"},
-        {0xfb04, "FFL", "Ffl"}, {0xfb05, "ST", "St"},   {0xfb06, "ST", "St"}};
+    static const struct {
+        uint16_t cp;
+        const char *upper, *title;
+    } special[] = {{0xdf, "SS", "Ss"},
+                   {0x149, "\u02bcN", "\u02bcN"},
+                   {0x1f0, "J\u030c", "J\u030c"},
+                   {0x390, "\u0399\u0308\u0301", "\u0399\u0308\u0301"},
+                   {0x3b0, "\u03a5\u0308\u0301", "\u03a5\u0308\u0301"},
+                   {0x587, "\u0535\u0552", "\u0535\u0582"},
+                   {0xfb00, "FF", "Ff"},
+                   {0xfb01, "FI", "Fi"},
+                   {0xfb02, "FL", "Fl"},
+                   {0xfb03, "FFI", "Ffi"},
+                   {0xfb04, "FFL", "Ffl"},
+                   {0xfb05, "ST", "St"},
+                   {0xfb06, "ST", "St"}};
     if (cp < 0xdf) return false;
     for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
         if (special[i].cp != cp) continue;
@@ -142,8 +157,8 @@ static void add_title(tpl_ctx *c, tpl_out *o, uint32_t cp) {
 static bool case_ignorable(uint32_t cp) {
     utf8proc_category_t k = category(cp);
     return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF ||
-           k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK || cp == '\'' || cp == '.' || cp == ':' || cp == 0xb7 ||
-           cp == 0x2018 || cp == 0x2019 || cp == 0x2024 || cp == 0x2027;
+           k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK || cp == '\'' || cp == '.' || cp == ':' ||
+           cp == 0xb7 || cp == 0x2018 || cp == 0x2019 || cp == 0x2024 || cp == 0x2027;
 }
 
 /* Capital sigma becomes final sigma at the end of a word. */
@@ -168,9 +183,12 @@ static bool final_sigma(const tpl_str *s, size_t at) {
 }
 
 static void add_lower(tpl_ctx *c, tpl_out *o, const tpl_str *s, size_t at, uint32_t cp) {
-    if (cp == 0x130) tpl_out_puts(c, o, "i\u0307");
-    else if (cp == 0x3a3) add_cp(c, o, final_sigma(s, at) ? 0x3c2 : 0x3c3);
-    else add_cp(c, o, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
+    if (cp == 0x130)
+        tpl_out_puts(c, o, "i\u0307");
+    else if (cp == 0x3a3)
+        add_cp(c, o, final_sigma(s, at) ? 0x3c2 : 0x3c3);
+    else
+        add_cp(c, o, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
 }
 
 typedef enum { UPPER, LOWER, CAPITALIZE, TITLE, SWAP } mapping;
@@ -185,10 +203,14 @@ static const tpl_str *map_case(tpl_ctx *c, const tpl_str *s, mapping how) {
         bool upper = how == UPPER || (how == SWAP && is_lower(cp)), title = false;
         if (how == CAPITALIZE) title = i == 0;
         if (how == TITLE) title = !previous_cased;
-        if (upper) add_upper(c, &o, cp);
-        else if (title) add_title(c, &o, cp);
-        else if (how == SWAP && !is_upper(cp)) add_cp(c, &o, cp);
-        else add_lower(c, &o, s, i, cp);
+        if (upper)
+            add_upper(c, &o, cp);
+        else if (title)
+            add_title(c, &o, cp);
+        else if (how == SWAP && !is_upper(cp))
+            add_cp(c, &o, cp);
+        else
+            add_lower(c, &o, s, i, cp);
         previous_cased = is_cased(cp);
         i += len;
     }

@@ -65,7 +65,8 @@ const tpl_str *tpl_to_str(tpl_ctx *c, tpl_val v);                  /* str(v) */
 const tpl_str *tpl_soft_str(tpl_ctx *c, tpl_val v);                /* str(v), but markup stays marked */
 void tpl_repr(tpl_ctx *c, tpl_out *o, tpl_val v);
 void tpl_repr_float(tpl_ctx *c, tpl_out *o, double f);
-void tpl_tojson(tpl_ctx *c, tpl_out *o, tpl_val v, const tpl_val opts[4]); /* ensure_ascii indent separators sort_keys */
+/* opts: ensure_ascii, indent, separators, sort_keys */
+void tpl_tojson(tpl_ctx *c, tpl_out *o, tpl_val v, const tpl_val opts[4]);
 
 bool tpl_is_number(tpl_val v, double *f, int64_t *i);              /* bool, int, float; *i valid unless float */
 int64_t tpl_need_int(tpl_ctx *c, tpl_val v, const char *what);     /* bool or int, else an error that names what */

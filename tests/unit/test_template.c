@@ -20,8 +20,10 @@ static tsr_code render(const char *source, const char *json, const tsr_template_
     assert_non_null(vars);
     size_t n;
     tsr_code code = tsr_template_render(t, vars, limits, out, &n, err);
-    if (code == TSR_OK) assert_int_equal(strlen(*out), n);
-    else assert_null(*out);
+    if (code == TSR_OK)
+        assert_int_equal(strlen(*out), n);
+    else
+        assert_null(*out);
     json_decref(vars);
     tsr_template_free(t);
     return code;
@@ -50,7 +52,8 @@ static void test_renders(void **state) {
     is("{% for m in messages %}\n<{{ m.role }}>{{ m['content'] | trim }}\n{% endfor %}\n",
        "{\"messages\": [{\"role\": \"user\", \"content\": \" h\\u00e9 \"}, {\"role\": \"a\", \"content\": \"b\"}]}",
        "<user>h\u00e9\n<a>b\n");
-    is("{% set ns = namespace(n=0) %}{% for i in range(5) if i is odd %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+    is("{% set ns = namespace(n=0) %}{% for i in range(5) if i is odd %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n "
+       "}}",
        "{}", "4");
     is("{% macro m(a, b='x') %}[{{ a }}{{ b }}{{ kwargs }}]{% endmacro %}{{ m(1) }}{{ m(1, b=2, c=3) }}", "{}",
        "[1x{}][12{'c': 3}]");
@@ -115,8 +118,8 @@ static void test_limits(void **state) {
           TSR_E_LIMIT, "");
     fails("{{ l.append(l) }}{{ l }}", TSR_E_LIMIT, "levels deep");
     fails("{{ l.append(l) }}{{ l | tojson }}", TSR_E_LIMIT, "levels deep");
-    fails("{% for i in l %}{{ l.append(i) }}{% endfor %}{% for i in range(9999) %}{{ l.extend(l) }}{% endfor %}", TSR_E_LIMIT,
-          "");
+    fails("{% for i in l %}{{ l.append(i) }}{% endfor %}{% for i in range(9999) %}{{ l.extend(l) }}{% endfor %}",
+          TSR_E_LIMIT, "");
     char *deep = repeat("(", 100000), *closing = repeat(")", 100000), *source = malloc(300000);
     assert_non_null(source);
     sprintf(source, "{{ %s1%s }}", deep, closing);
@@ -194,7 +197,8 @@ static void *worker(void *arg) {
 static void test_threads(void **state) {
     (void)state;
     tsr_error err;
-    const char *source = "{% macro f(i) %}{% if i > 1 %}{{ f(i - 1) }}{% else %}59{% endif %}{% endmacro %}{{ n }} {{ f(n) }}";
+    const char *source =
+        "{% macro f(i) %}{% if i > 1 %}{{ f(i - 1) }}{% else %}59{% endif %}{% endmacro %}{{ n }} {{ f(n) }}";
     tsr_template *t = tsr_template_parse(source, strlen(source), &err);
     assert_non_null(t);
     pthread_t threads[4];
@@ -208,8 +212,8 @@ static void test_threads(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_renders), cmocka_unit_test(test_clock), cmocka_unit_test(test_errors_say_where),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_arguments), cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_renders),          cmocka_unit_test(test_clock),
+                                       cmocka_unit_test(test_errors_say_where), cmocka_unit_test(test_limits),
+                                       cmocka_unit_test(test_arguments),        cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
