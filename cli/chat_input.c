@@ -234,7 +234,9 @@ static input_result read_lines(chat_input *in, char **text) {
 input_result chat_input_read(chat_input *in, bool block, char **text) {
     *text = NULL;
     interrupt_clear();
+    interrupt_breaks_input(true);
     input_result r = block ? read_block(in, text) : read_lines(in, text);
+    interrupt_breaks_input(false);
     if (r != INPUT_TEXT) {
         free(*text);
         *text = NULL;

@@ -22,12 +22,15 @@ static void on_sigint(int sig) {
     errno = saved;
 }
 
-void interrupt_install(void) {
+void interrupt_breaks_input(bool on) {
     struct sigaction a;
     memset(&a, 0, sizeof a);
-    a.sa_handler = on_sigint; /* without SA_RESTART: a blocked read must return */
+    a.sa_handler = on_sigint;
+    a.sa_flags = on ? 0 : SA_RESTART;
     sigaction(SIGINT, &a, NULL);
 }
+
+void interrupt_install(void) { interrupt_breaks_input(false); }
 
 bool interrupted(void) { return count > 0; }
 

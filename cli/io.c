@@ -1,6 +1,7 @@
 /* Reading prompts and writing results. */
 #include "cli/io.h"
 
+#include "cli/interrupt.h"
 #include "cli/term.h"
 
 #include <errno.h>
@@ -20,7 +21,9 @@ int read_stream(FILE *f, const char *name, char **text, size_t *n) {
     size_t cap = 1 << 16, len = 0;
     char *data = malloc(cap);
     while (data) {
+        interrupt_breaks_input(true);
         len += fread(data + len, 1, cap - len - 1, f);
+        interrupt_breaks_input(false);
         if (len + 1 < cap) break; /* end or error */
         cap *= 2;
         char *more = realloc(data, cap);
@@ -28,9 +31,10 @@ int read_stream(FILE *f, const char *name, char **text, size_t *n) {
         data = more;
     }
     if (!data || ferror(f)) {
-        say_error("cannot read %s: %s", name, strerror(data ? errno : ENOMEM));
+        bool stopped = data && interrupted();
+        if (!stopped) say_error("cannot read %s: %s", name, strerror(data ? errno : ENOMEM));
         free(data);
-        return EXIT_FAILED;
+        return stopped ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
     data[len] = '\0';
     *text = data;

@@ -1,10 +1,14 @@
 """The command line through pipes: what it prints, what it refuses and with which words, exit statuses."""
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import termios
+import time
 
 import pytest
 
@@ -226,19 +230,46 @@ def test_loading_options():
     assert "KV cache" in err and "kernel" in err and "seed" in err
 
 
-def test_ctrl_c_ends_the_answer_cleanly():
-    p = subprocess.Popen([BINARY, "run", "-m", tiny(), "-p", "hello", "--ignore-eos"], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, env=environment())
+def long_run():
+    """An answer that would take minutes."""
+    return subprocess.Popen([BINARY, "run", "-m", tiny(context=1 << 17), "-c", str(1 << 17), "-p", "hello", "--ignore-eos"],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+
+
+def waiting_bytes(pipe):
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
+@pytest.mark.parametrize("fill_the_pipe", [False, True])
+def test_ctrl_c_ends_the_answer_cleanly(fill_the_pipe):
+    p = long_run()
+    if fill_the_pipe:  # a pipe that holds a page: soon the program waits in write()
+        fcntl.fcntl(p.stdout, fcntl.F_SETPIPE_SZ, 4096)
     first = p.stdout.read(1)
+    deadline = time.monotonic() + 30
+    while fill_the_pipe and waiting_bytes(p.stdout) < 4096 - 16 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.1)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=30)
     assert p.returncode == INTERRUPTED and first
     assert b"interrupted" in err and b"tok/s" in err
 
 
+def test_ctrl_c_while_waiting_for_input():
+    for command in (["run"], ["chat"], ["tokenize"]):
+        p = subprocess.Popen([BINARY, *command, "-m", tiny()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=environment())
+        deadline = time.monotonic() + 3  # where the kernel does not tell, after a while it will have come to reading
+        while "pipe_read" not in open(f"/proc/{p.pid}/wchan").read() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        p.send_signal(signal.SIGINT)
+        assert p.wait(timeout=30) == INTERRUPTED and p.stderr.read() == b""
+        p.stdin.close()
+
+
 def test_reader_that_goes_away_and_full_disks():
-    p = subprocess.Popen([BINARY, "run", "-m", tiny(), "-p", "hello", "--ignore-eos"], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, env=environment())
+    p = long_run()
     p.stdout.read(1)
     p.stdout.close()
     err = p.stderr.read()
@@ -262,10 +293,12 @@ def test_closed_streams():
 
 
 def test_no_colours_and_no_progress_in_pipes():
-    for args in (["help"], ["run", "--help"], ["info", tiny()], ["run", "-m", tiny(), "-p", "x", "-n", "2"], ["nonsense"]):
+    for args in (["help"], ["run", "--help"], ["info", tiny()], ["run", "-m", tiny(), "-p", "x", "-n", "2", "--seed", "1"],
+                 ["nonsense"]):
         _, out, err = cli(*args)
         assert "\033" not in out and "\033" not in err and "\r" not in err
-    assert "\033[1m" in cli("run", "--help", "--color", "always")[1] or "\033[1m" in cli("info", tiny(), "--color=always")[1]
+    assert "\033[1m" in cli("run", "--color", "always", "--help")[1]
+    assert "\033[1m" in cli("info", tiny(), "--color=always")[1]
 
 
 # ---- chat through a pipe

@@ -15,8 +15,8 @@ def spawn(*args, **env):
                          dimensions=(40, 100))
 
 
-def start_chat(*args, **env):
-    p = spawn("chat", "-m", tiny(), "--ignore-eos", "--seed", "1", *args, **env)
+def start_chat(*args, context=4096, **env):
+    p = spawn("chat", "-m", tiny(context=context), "-c", context, "--ignore-eos", "--seed", "1", *args, **env)
     p.expect("Ctrl-D leaves")
     p.expect(PROMPT)
     return p
@@ -56,7 +56,7 @@ def test_generated_control_characters_do_not_reach_the_terminal():
 
 
 def test_ctrl_c_in_run():
-    p = spawn("run", "-m", tiny(), "-p", "hello", "--ignore-eos", "--color", "never")
+    p = spawn("run", "-m", tiny(context=1 << 17), "-c", 1 << 17, "-p", "hello", "--ignore-eos", "--color", "never")
     p.read_nonblocking(1)
     p.sendintr()
     p.expect("interrupted")
@@ -64,8 +64,20 @@ def test_ctrl_c_in_run():
     assert finish(p) == 130
 
 
+def test_progress_with_rate_and_time_left(tmp_path):
+    text = tmp_path / "long.txt"
+    text.write_text("the engine reads the text " * 40000)
+    p = spawn("eval", "-m", tiny(), "-c", "256", "-f", text, "--color", "never")
+    p.expect("in windows of 256")
+    for _ in range(2):
+        p.expect(r"\revaluating +\d+ %  \d+ tokens/s  [\d:]+( s)? left\x1b\[K")
+    p.sendintr()
+    p.expect(r"\r\x1b\[Kinterrupted")  # the line is erased first
+    assert finish(p) == 130
+
+
 def test_chat_ctrl_c_stops_the_answer_but_not_the_chat():
-    p = start_chat("--color", "never")
+    p = start_chat("--color", "never", context=1 << 17)
     p.send("hello\r")
     p.expect_exact("\033[?2004l")  # the line was read
     p.expect(".")                  # and the answer has begun
