@@ -236,6 +236,10 @@ _tessera "$@"
 
 # -------------------------------------------------------------------------------------------------------------- fish
 
+# __fish_complete_suffix only prefers the suffix: take what has it, and directories
+FISH_MODELS = r"""'(__fish_complete_suffix .gguf | string match -r "^[^\t]*(?:\.gguf|/)(?:\t.*)?\$")'"""
+
+
 def fish_text(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
@@ -251,7 +255,7 @@ def fish(tables):
             if "letter" in o:
                 line += f" -s {o['letter']}"
             if is_model(o):
-                line += " -x -a '(__fish_complete_suffix .gguf)'"
+                line += f" -x -a {FISH_MODELS}"
             elif is_file(o):
                 line += " -r -F"
             elif choices_of(o):
@@ -261,8 +265,8 @@ def fish(tables):
             out.append(line + f" -d {fish_text(o['help'])}")
     names = " ".join(c["name"] for c in tables["commands"])
     out += [f"complete -c tessera -n '__fish_seen_subcommand_from help' -a '{names}'",
-            "complete -c tessera -n '__fish_seen_subcommand_from info' -a '(__fish_complete_suffix .gguf)'",
-            "complete -c tessera -n '__fish_seen_subcommand_from quantize' -a '(__fish_complete_suffix .gguf)'",
+            f"complete -c tessera -n '__fish_seen_subcommand_from info' -a {FISH_MODELS}",
+            f"complete -c tessera -n '__fish_seen_subcommand_from quantize' -a {FISH_MODELS}",
             "complete -c tessera -n '__fish_seen_subcommand_from quantize' "
             "-a '(tessera quantize --types 2>/dev/null | string replace -r \" .*\" \"\")'"]
     return "\n".join(out) + "\n"
