@@ -101,13 +101,16 @@ def test_library(name, kv):
     check(name, kv, {"tokens": tokens, "top": top, "nll_mean": nll / (len(tokens) - 1)}, "library")
 
 
-@pytest.mark.skipif(not (tsr.ROOT / "cli/eval.c").exists(), reason="there is no `tessera eval` yet")
-@every_model
-@every_kv
+@pytest.mark.parametrize("name, kv", [*((name, "f32") for name in golden.OUTPUTS), ("smollm2", "f16")])
 def test_tessera_eval(name, kv, tmp_path):
+    """As the library above; and greedy decoding writes what llama.cpp writes when neither rounds anything."""
     assert tsr.BINARY.exists(), f"{tsr.BINARY} is missing: build it, or set TSR_BUILD_DIR"
     out = tmp_path / "out.json"
     command = [tsr.BINARY, "eval", "-m", golden.model_path(name), "-f", golden.FOLDER / "a.txt", "--json", out, "--kv", kv]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
-    check(name, kv, json.loads(out.read_text()), "tessera eval")
+    got, exact = json.loads(out.read_text()), golden.exact(name)
+    check(name, kv, got, "tessera eval")
+    assert len(got["greedy"]) == 48
+    if kv == "f32" and exact:
+        assert got["greedy"] == exact["greedy"]
