@@ -23,6 +23,7 @@ static tpl_val f_abs(tpl_run *r, tpl_val v, const tpl_call *a) {
 /* The text of a number as Python's int() and float() take it: stripped, without the underscores between digits.
  * NULL when it cannot be one. */
 static char *number_text(tpl_ctx *c, const tpl_str *s) {
+    tpl_work(c, s->n / 16);
     size_t lo = 0, hi = s->n;
     uint32_t cp;
     size_t len;

@@ -32,7 +32,7 @@ void tpl_repr_float(tpl_ctx *c, tpl_out *o, double f) {
 static void repr_str(tpl_ctx *c, tpl_out *o, const tpl_str *s) {
     bool single = memchr(s->s, '\'', s->n) != NULL, twice = memchr(s->s, '"', s->n) != NULL;
     char quote = single && !twice ? '"' : '\'', text[16];
-    tpl_work(c, s->n / 16);
+    tpl_work(c, s->n / 4);
     if (s->markup) tpl_out_puts(c, o, "Markup(");
     tpl_out_add(c, o, &quote, 1);
     for (size_t i = 0; i < s->n;) {
@@ -162,7 +162,7 @@ typedef struct json_style {
 
 static void json_str(tpl_ctx *c, tpl_out *o, const tpl_str *s, bool ascii) {
     char text[16];
-    tpl_work(c, s->n / 16);
+    tpl_work(c, s->n / 4);
     tpl_out_puts(c, o, "\"");
     for (size_t i = 0; i < s->n;) {
         uint32_t cp = 0;

@@ -153,7 +153,7 @@ static tpl_val f_wordcount(tpl_run *r, tpl_val v, const tpl_call *a) {
     const tpl_str *s = tpl_soft_str(&r->c, v);
     int64_t n = 0;
     bool inside = false;
-    tpl_work(&r->c, s->n / 16);
+    tpl_work(&r->c, s->n / 4);
     for (size_t i = 0; i < s->n;) {
         uint32_t cp = 0;
         i += tsr_utf8_decode(s->s + i, s->n - i, &cp);

@@ -36,7 +36,7 @@ static tpl_val m_swapcase(tpl_run *r, tpl_val self, const tpl_call *a) {
 }
 
 static tpl_val class_of(tpl_run *r, tpl_val self, tpl_class what) {
-    tpl_work(&r->c, self.u.str->n / 16);
+    tpl_work(&r->c, self.u.str->n / 4);
     return tpl_bool(tpl_all_of(what, self.u.str));
 }
 static tpl_val m_isalnum(tpl_run *r, tpl_val s, const tpl_call *a) {
@@ -111,7 +111,7 @@ static int64_t find(tpl_run *r, tpl_val self, const tpl_call *a, bool last) {
     if (!last) {
         found = tpl_find_bytes(&r->c, s->s + lo, hi - lo, sub->s, sub->n);
     } else if (sub->n <= hi - lo) {
-        tpl_work(&r->c, (hi - lo) / 32);
+        tpl_work(&r->c, (hi - lo) / 8);
         for (size_t i = hi - lo - sub->n + 1; i-- > 0 && found == SIZE_MAX;) {
             if (sub->n && s->s[lo + i] != sub->s[0]) continue;
             tpl_work(&r->c, sub->n / 32);

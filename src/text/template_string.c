@@ -97,7 +97,7 @@ size_t tpl_find_bytes(tpl_ctx *c, const char *hay, size_t n, const char *needle,
     if (m == 0) return 0;
     if (m > n) return SIZE_MAX;
     const char *p = memmem(hay, n, needle, m);
-    tpl_work(c, 1 + (p ? (size_t)(p - hay) : n) / 32);
+    tpl_work(c, 1 + (p ? (size_t)(p - hay) : n) / 8);
     return p ? (size_t)(p - hay) : SIZE_MAX;
 }
 

@@ -73,14 +73,20 @@ static tpl_val t_escaped(tpl_run *r, tpl_val v, const tpl_call *a) {
     return tpl_bool(v.type == TPL_STR && v.u.str->markup);
 }
 
+static tpl_val case_is(tpl_run *r, tpl_val v, tpl_class what) {
+    const tpl_str *s = tpl_to_str(&r->c, v);
+    tpl_work(&r->c, s->n / 4);
+    return tpl_bool(tpl_all_of(what, s));
+}
+
 static tpl_val t_lower(tpl_run *r, tpl_val v, const tpl_call *a) {
     UNUSED(r, a);
-    return tpl_bool(tpl_all_of(TPL_C_LOWER, tpl_to_str(&r->c, v)));
+    return case_is(r, v, TPL_C_LOWER);
 }
 
 static tpl_val t_upper(tpl_run *r, tpl_val v, const tpl_call *a) {
     UNUSED(r, a);
-    return tpl_bool(tpl_all_of(TPL_C_UPPER, tpl_to_str(&r->c, v)));
+    return case_is(r, v, TPL_C_UPPER);
 }
 
 static tpl_val remainder_of(tpl_run *r, tpl_val v, tpl_val by) { return tpl_binary(&r->c, TPL_OP_MOD, v, by); }

@@ -196,7 +196,7 @@ typedef enum { UPPER, LOWER, CAPITALIZE, TITLE, SWAP } mapping;
 static const tpl_str *map_case(tpl_ctx *c, const tpl_str *s, mapping how) {
     tpl_out o = {0};
     bool previous_cased = false;
-    tpl_work(c, s->n / 8);
+    tpl_work(c, s->n / 2);
     for (size_t i = 0; i < s->n;) {
         uint32_t cp = 0;
         size_t len = tsr_utf8_decode(s->s + i, s->n - i, &cp);

@@ -120,6 +120,8 @@ static void test_limits(void **state) {
     fails("{{ l.append(l) }}{{ l | tojson }}", TSR_E_LIMIT, "levels deep");
     fails("{% for i in l %}{{ l.append(i) }}{% endfor %}{% for i in range(9999) %}{{ l.extend(l) }}{% endfor %}",
           TSR_E_LIMIT, "");
+    fails("{% set x = 'ab' * 1000000 %}{% for i in range(99999) %}{{ x is lower }}{% endfor %}", TSR_E_LIMIT, "steps");
+    fails("{% set x = 'ab' * 1000000 %}{% for i in range(99999) %}{{ x.count('ba') }}{% endfor %}", TSR_E_LIMIT, "");
     char *deep = repeat("(", 100000), *closing = repeat(")", 100000), *source = malloc(300000);
     assert_non_null(source);
     sprintf(source, "{{ %s1%s }}", deep, closing);
