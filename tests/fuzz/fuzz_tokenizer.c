@@ -3,7 +3,7 @@
  * in range, the decoder's bytes are UTF-8, and byte-level BPE gives the text back. */
 #include "core/buf.h"
 #include "core/utf8.h"
-#include "text/pretokenize.h"
+#include "text/tokenizer/pretokenize.h"
 #include "text/tokenizer.h"
 
 #include <stdint.h>

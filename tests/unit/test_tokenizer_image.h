@@ -5,7 +5,7 @@
 #include "test_gguf_image.h"
 
 #include "core/utf8.h"
-#include "text/pretokenize.h"
+#include "text/tokenizer/pretokenize.h"
 #include "text/tokenizer.h"
 
 typedef struct fixture {
