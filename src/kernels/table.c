@@ -7,7 +7,8 @@ static tsr_kernels records[TSR_TIER_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fill_all(void) {
-    for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
+    /* the fill functions are themselves compiled with their ISA's flags: only those that this CPU has may run */
+    for (int tier = 0; tier <= (int)tsr_cpu_get()->tier; tier++) {
         tsr_kernels *k = &records[tier];
         k->tier = (tsr_tier)tier;
         tsr_kernels_fill_scalar(k);
