@@ -37,6 +37,7 @@ if [ "$group" = test ]; then
     need make command -v make
     need git command -v git
     need binutils command -v objdump
+    need qemu-user command -v qemu-x86_64
     need clang command -v clang
     need llvm command -v llvm-symbolizer
     need libclang-rt-14-dev runtime clang libclang_rt.fuzzer-x86_64.a
