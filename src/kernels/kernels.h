@@ -13,6 +13,8 @@
 
 #include "core/cpu.h"
 #include "core/threads.h"
+#include "kernels/act8.h"
+#include "kernels/packed.h"
 #include "quant/quant.h"
 
 /* c[i * ldc + j] (+)= sum over l < k of a[i * lda + l] * b[j * ldb + l], for i < m <= tile_m, j < n <= tile_n.
@@ -20,6 +22,14 @@
  * [m, k], b a block of dequantised weight rows [n, k]. */
 typedef void (*tsr_tile_f32_fn)(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, float *c, int64_t ldc,
                                 int m, int n, bool accumulate);
+
+/* Two panels of a packed matrix, unpacked for the wide kernel; every array 64-byte aligned. */
+typedef struct tsr_strip8 {
+    uint8_t *codes[2];      /* [blocks][8][64] (packed.h); panel 1 may be zeros past the last column */
+    float *scale[2], *min[2]; /* [groups][16] */
+    int columns;            /* 1..32 that exist */
+    bool has_min, halves;   /* halves: two groups a block */
+} tsr_strip8;
 
 typedef struct tsr_kernels {
     tsr_tier tier;
@@ -45,6 +55,20 @@ typedef struct tsr_kernels {
     float (*dot_f16)(const float *a, const uint16_t *b, int64_t n);
     /* round to nearest even */
     void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
+
+    /* Packed weights times 8-bit activations (packed.h, act8.h). */
+    /* max[b] = largest magnitude of x[32 b .. 32 b + 31] */
+    void (*act8_max)(const float *x, int64_t n_blocks, float *max);
+    /* codes[32] (in quads) = round(x[32] * inverse), |x * inverse| <= 127; sum16: of each half's codes; residual[32], if not NULL, =
+     * x - scale * code in natural order. */
+    void (*act8_quantize)(const float *x, float inverse, float scale, int8_t *codes, int32_t sum16[2], float *residual);
+    /* out[a->rows][16] = a times panel p of w */
+    void (*packed_narrow[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const tsr_act8 *a, float *out);
+    /* panel p of w as tsr_packed_block gives it, all blocks: codes [blocks][8][64], scale and min [groups][16] */
+    void (*packed_unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, uint8_t *codes, float *scale, float *min);
+    /* y[a->rows, columns] = a times a strip, rows ldy apart */
+    void (*packed_gemm)(const tsr_strip8 *s, const tsr_act8 *a, float *y, int64_t ldy);
+    const char *packed_narrow_name, *packed_gemm_name;
 } tsr_kernels;
 
 /* The record of a tier, built once. tier must be one that the CPU has (tsr_cpu_get()->tier or below). */
@@ -55,6 +79,8 @@ void tsr_kernels_fill_scalar(tsr_kernels *k);
 void tsr_kernels_fill_avx2(tsr_kernels *k);
 void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
+void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
+void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 
 /* -------------------------------------------------------------------------------------------------- matmul */
 
@@ -67,6 +93,12 @@ typedef struct tsr_matrix {
 } tsr_matrix;
 
 /* Scratch of one thread: dequantised weights. */
+/* y[m, n] = x[m, k] w^T with w packed: activations are rounded to 8 bits (act8.h), once, then strips of w are handed out. With few rows the
+ * narrow kernels, else the wide one. work: tsr_act8_bytes; scratch: tsr_packed_scratch_bytes(k) for each thread, 64-byte aligned. */
+void tsr_matmul_packed(const tsr_kernels *kern, tsr_pool *pool, const tsr_packed *w, const float *x, int64_t ldx, int64_t m, float *y,
+                       int64_t ldy, void *work, uint8_t *scratch, size_t scratch_bytes);
+size_t tsr_packed_scratch_bytes(int64_t k);
+
 enum { TSR_STRIP_ROWS = 16, TSR_STRIP_COLS = 1024 };
 #define TSR_MATMUL_SCRATCH_FLOATS ((size_t)TSR_STRIP_ROWS * TSR_STRIP_COLS)
 

@@ -12,11 +12,15 @@ static void fill_all(void) {
         tsr_kernels *k = &records[tier];
         k->tier = (tsr_tier)tier;
         tsr_kernels_fill_scalar(k);
+        tsr_kernels_fill_packed_scalar(k);
         if (tier >= TSR_TIER_AVX2) {
             tsr_kernels_fill_avx2(k);
             tsr_kernels_fill_dequantize_avx2(k);
         }
-        if (tier >= TSR_TIER_AVX512) tsr_kernels_fill_avx512(k);
+        if (tier >= TSR_TIER_AVX512) {
+            tsr_kernels_fill_avx512(k);
+            tsr_kernels_fill_packed_avx512(k);
+        }
     }
 }
 

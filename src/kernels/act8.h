@@ -1,0 +1,38 @@
+/* act8.h: activations rounded to 8 bits for VNNI, in the order of the packed layouts.
+ *
+ * Each block of 32 activations gets a scale (largest magnitude / 127) and int8 codes. That alone costs about 0.5 % of the product
+ * (1.2 % with heavy tails), too much for a default: it moves the output of real models by a mean KL of 0.002 to 0.006. Nearly all of
+ * the error comes from few blocks, the same for every row: those that hold a model's outlier channels. So the blocks with the most
+ * energy are entered a second time with the rounding errors of the first, again as 8-bit codes with a scale of their own: their
+ * activations then have 16 bits. The kernels do not know: they run over a list of entries, each naming a block of weights.
+ * doc/accuracy.md shows what this buys. */
+#ifndef TSR_KERNELS_ACT8_H
+#define TSR_KERNELS_ACT8_H
+
+#include "core/threads.h"
+#include "kernels/packed.h"
+
+typedef struct tsr_act8 {
+    int64_t rows, entries;
+    int8_t *codes;   /* [rows][entries][32], in quads: byte 4 v + i meets byte 4 c + i of vector v (packed.h) */
+    float *scale;    /* [rows][entries] */
+    int32_t *start;  /* [rows][entries][2] -offset * (sum of the codes that share a weight scale): layouts without min */
+    float *sum;      /* the same memory: scale * that sum: layouts with min. [1] is used where groups are of 16 */
+    int32_t *block;  /* [entries] the block of weights that an entry meets */
+} tsr_act8;
+
+/* With at most this many rows every block has its rounding errors, as a row of their own right after its row: time goes to reading
+ * weights then. The product of row i is row 2 i + row 2 i + 1 of the kernels' results. */
+enum { TSR_ACT8_PAIRED = 2 };
+
+/* Bytes of workspace for up to m rows of k activations, any layout. False when it does not fit a size_t. */
+bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
+
+struct tsr_kernels;
+
+/* Quantises x [m, k], rows ldx apart, for products with weights of `layout`, into work (64-byte aligned). All n threads of a pool's job
+ * call it together, each with its own *a; it is complete when it returns. */
+void tsr_act8_quantize(tsr_act8 *a, void *work, const struct tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx,
+                       int64_t m, int64_t k, tsr_pool *pool, int i, int n);
+
+#endif
