@@ -1,0 +1,177 @@
+/* check_packed.c: packed products with 8-bit activations: unpacking bit for bit, quantised activations against their definition, narrow and
+ * wide kernels against the sum in double precision over the very same codes. */
+#include "check.h"
+
+#include "kernels/act8.h"
+#include "quant/blocks.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Blocks of random codes with scales that are finite and of the size that real ones have. */
+static void fill_rows(check *c, tsr_type type, uint8_t *rows, int64_t n, int64_t k) {
+    size_t row_bytes = tsr_type_row_bytes(type, k), block = (size_t)tsr_type_get(type)->block_bytes;
+    for (size_t i = 0; i < row_bytes * (size_t)n; i++) rows[i] = (uint8_t)check_random(c);
+    for (size_t at = 0; at < row_bytes * (size_t)n; at += block) {
+        uint16_t d = tsr_f32_to_f16((float)(check_uniform(c) * 0.02)), m = tsr_f32_to_f16((float)(check_uniform(c) * 0.02 - 0.01));
+        uint8_t *b = rows + at;
+        size_t end = block - 2; /* the last half of Q3_K and Q6_K is d; Q2_K ends in d, dmin */
+        if (type == TSR_MXFP4) b[0] = (uint8_t)check_between(c, 110, 126);
+        else if (type == TSR_Q3_K || type == TSR_Q6_K) memcpy(b + end, &d, 2);
+        else if (type == TSR_Q2_K) memcpy(b + end - 2, &d, 2), memcpy(b + end, &m, 2);
+        else memcpy(b, &d, 2);
+        if (type == TSR_Q4_1 || type == TSR_Q5_1 || type == TSR_Q4_K || type == TSR_Q5_K) memcpy(b + 2, &m, 2);
+    }
+}
+
+static tsr_packed packed_matrix(check *c, tsr_type type, int64_t n, int64_t k) {
+    tsr_packed w;
+    tsr_packed_init(&w, type, n, k);
+    size_t row_bytes = tsr_type_row_bytes(type, k);
+    uint8_t *rows = check_operand(c, (int64_t)row_bytes * n, 1);
+    fill_rows(c, type, rows, n, k);
+    /* operands end at an unreadable page, and panels are a multiple of 64 bytes: the start is aligned */
+    w.data = check_operand(c, (int64_t)tsr_packed_bytes(&w), 1);
+    tsr_pack(&w, rows, row_bytes, 0, tsr_packed_panels(&w));
+    return w;
+}
+
+/* Activations with outliers, and what a quantiser makes of them. */
+static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64_t m, tsr_pool *pool, void **work) {
+    size_t bytes;
+    tsr_act8 a;
+    tsr_act8_bytes(m, w->k, &bytes);
+    *work = aligned_alloc(64, bytes);
+    memset(*work, 0xa5, bytes);
+    tsr_act8_quantize(&a, *work, c->kern, w->layout, x, w->k, m, w->k, pool, 0, 1);
+    return a;
+}
+
+/* want[16] = row r of a times panel p, and the bound of summing its terms in f32. */
+static void product(const tsr_packed *w, int64_t p, const tsr_act8 *a, int64_t r, double *want, double *bound) {
+    int groups = TSR_BLOCK_K / w->layout->group_k;
+    for (int c = 0; c < TSR_PANEL; c++) want[c] = bound[c] = 0.0;
+    for (int64_t e = 0; e < a->entries; e++) {
+        uint8_t codes[TSR_QUADS * 64];
+        float scale[2 * TSR_PANEL], min[2 * TSR_PANEL];
+        int64_t at = r * a->entries + e;
+        tsr_packed_block(w, p, a->block[e], codes, scale, min);
+        for (int g = 0; g < groups; g++)
+            for (int c = 0; c < TSR_PANEL; c++) {
+                double sum = w->layout->has_min ? 0.0 : a->start[2 * at + g];
+                for (int v = g * 8 / groups; v < (g + 1) * 8 / groups; v++)
+                    for (int i = 0; i < 4; i++) sum += codes[64 * v + 4 * c + i] * a->codes[at * TSR_BLOCK_K + 4 * v + i];
+                double term = sum * scale[g * TSR_PANEL + c] * a->scale[at];
+                double low = w->layout->has_min ? (double)min[g * TSR_PANEL + c] * a->sum[2 * at + g] : 0.0;
+                want[c] += term + low;
+                bound[c] += (fabs(term) + fabs(low)) * (4.0 + (double)a->entries / 4) * 0x1p-24;
+            }
+    }
+    for (int c = 0; c < TSR_PANEL; c++) bound[c] += 1e-30;
+}
+
+static void check_unpack(check *c, const tsr_packed *w) {
+    int groups = TSR_BLOCK_K / w->layout->group_k;
+    int64_t blocks = w->k / TSR_BLOCK_K;
+    uint8_t *codes = check_operand(c, blocks * 512, 1);
+    float *scale = check_operand(c, blocks * groups * TSR_PANEL, sizeof *scale), *min = check_operand(c, blocks * groups * TSR_PANEL, sizeof *min);
+    for (int64_t p = 0; p < tsr_packed_panels(w); p++) {
+        c->kern->packed_unpack[w->type](w, p, codes, scale, min);
+        for (int64_t b = 0; b < blocks; b++) {
+            uint8_t want_codes[512];
+            float want_scale[32], want_min[32];
+            tsr_packed_block(w, p, b, want_codes, want_scale, want_min);
+            for (int i = 0; i < 512; i++) check_near(c, codes[b * 512 + i], want_codes[i], 0.0, "unpacked code", b * 512 + i);
+            for (int i = 0; i < groups * TSR_PANEL; i++) {
+                check_near(c, scale[b * groups * TSR_PANEL + i], want_scale[i], 0.0, "unpacked scale", i);
+                if (w->layout->has_min) check_near(c, min[b * groups * TSR_PANEL + i], want_min[i], 0.0, "unpacked min", i);
+            }
+        }
+    }
+}
+
+/* The whole product through tsr_matmul_packed, against the sum over the activations' own codes. */
+static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t m, check_fill fill, tsr_pool *pool) {
+    tsr_packed w = packed_matrix(c, type, n, k);
+    check_unpack(c, &w);
+    int64_t ldy = n + check_between(c, 0, 3);
+    float *x = check_floats(c, m * k, fill), *y = check_floats(c, (m - 1) * ldy + n, CHECK_NORMAL), before[128];
+    for (int64_t i = 0; i < (m - 1) * ldy + n && i < 128; i++) before[i] = y[i];
+    void *work;
+    tsr_act8 a = activations(c, &w, x, m, pool, &work);
+    size_t scratch_bytes = tsr_packed_scratch_bytes(k);
+    uint8_t *scratch = aligned_alloc(64, (scratch_bytes + 63) & ~(size_t)63);
+    size_t work_bytes;
+    tsr_act8_bytes(m, k, &work_bytes);
+    void *again = aligned_alloc(64, work_bytes);
+    tsr_matmul_packed(c->kern, pool, &w, x, k, m, y, ldy, again, scratch, scratch_bytes);
+    int64_t per_row = a.rows / m;
+    for (int64_t p = 0; p < tsr_packed_panels(&w); p++)
+        for (int64_t i = 0; i < m; i++) {
+            double want[TSR_PANEL], bound[TSR_PANEL], more[TSR_PANEL], more_bound[TSR_PANEL];
+            product(&w, p, &a, i * per_row, want, bound);
+            if (per_row == 2) product(&w, p, &a, 2 * i + 1, more, more_bound);
+            for (int64_t col = 0; col < TSR_PANEL && p * TSR_PANEL + col < n; col++)
+                check_near(c, y[i * ldy + p * TSR_PANEL + col], want[col] + (per_row == 2 ? more[col] : 0.0),
+                           bound[col] + (per_row == 2 ? more_bound[col] : 0.0), "product", i * ldy + p * TSR_PANEL + col);
+        }
+    for (int64_t i = 0; i + 1 < m; i++)
+        for (int64_t col = n; col < ldy && i * ldy + col < 128; col++)
+            check_near(c, y[i * ldy + col], before[i * ldy + col], 0.0, "gap between rows", i * ldy + col);
+    free(work);
+    free(again);
+    free(scratch);
+    check_release(c);
+}
+
+typedef struct product_bench {
+    check *c;
+    const tsr_packed *w;
+    const float *x;
+    float *y;
+    void *work;
+    uint8_t *scratch;
+    tsr_pool *pool;
+    int64_t m;
+} product_bench;
+
+static void run_product(void *ctx) {
+    const product_bench *b = ctx;
+    tsr_matmul_packed(b->c->kern, b->pool, b->w, b->x, b->w->k, b->m, b->y, b->w->n, b->work, b->scratch, tsr_packed_scratch_bytes(b->w->k));
+}
+
+static double bench(check *c, tsr_type type, int64_t m, int64_t n, int64_t k, tsr_pool *pool) {
+    tsr_packed w = packed_matrix(c, type, n, k);
+    size_t work_bytes;
+    tsr_act8_bytes(m, k, &work_bytes);
+    product_bench b = {c, &w, check_floats(c, m * k, CHECK_NORMAL), check_floats(c, m * n, CHECK_ZERO), aligned_alloc(64, work_bytes),
+                       aligned_alloc(64, tsr_packed_scratch_bytes(k)), pool, m};
+    double seconds = check_time(run_product, &b);
+    free(b.work);
+    free(b.scratch);
+    check_release(c);
+    return seconds;
+}
+
+void check_packed_kernels(check *c) {
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 18}, columns[] = {1, 15, 16, 17, 32, 33, 50};
+    tsr_pool *pool = tsr_pool_open(1, false, NULL);
+    for (int t = 0; t < TSR_TYPE_COUNT; t++) {
+        if (!c->kern->packed_narrow[t]) continue;
+        char name[64];
+        snprintf(name, sizeof name, "packed_%s", tsr_type_get((uint32_t)t)->name);
+        if (!check_selected(c, name)) continue;
+        int64_t unit = tsr_layout_of((tsr_type)t)->unit_k;
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int i = 0; i < 2; i++) {
+                int64_t n = columns[check_random(c) % (sizeof columns / sizeof *columns)], k = unit * check_between(c, 1, unit == 32 ? 9 : 2);
+                check_fill fill = i == 0 ? CHECK_NORMAL : (check_fill)check_between(c, 0, CHECK_FILLS - 1);
+                product_case(c, (tsr_type)t, n, k, rows[r], fill == CHECK_TINY ? CHECK_SPARSE : fill, pool);
+            }
+        double seconds = c->bench ? bench(c, (tsr_type)t, 96, 512, 1024, pool) : 0.0;
+        check_report(c, name, seconds, 2.0 * 96 * 512 * 1024, "op");
+    }
+    tsr_pool_close(pool);
+}
