@@ -17,6 +17,8 @@ const option loading_option_table[] = {
     {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(model_options, cpu_tier), 0, 0,
      "use the kernels of that tier instead of the best: scalar, avx2, avx512"},
     {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
+    {"packed", 0, OPTION_FLAG, NULL, offsetof(model_options, packed), 0, 0,
+     "repack the matrices for AVX-512 VNNI at load: faster, with activations rounded to 8 and 16 bits"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {0},
 };
@@ -55,6 +57,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     tsr_model_params p = tsr_model_params_default();
     p.cpu_tier = m->cpu_tier;
     p.no_mmap = m->no_mmap;
+    p.packed = m->packed;
     p.mlock = m->mlock;
     p.vocab_only = vocab_only;
     p.progress = on_load;

@@ -64,9 +64,10 @@ static json_t *tensors_json(const tsr_model *model) {
 static int print_json(const engine *e, const char *path) {
     const tsr_model_info *m = &e->info;
     json_t *root = json_pack(
-        "{ss ss ss ss ss ss sI sI sI si si si si si si si si si si sb}", "path", path, "name", m->name, "architecture",
+        "{ss ss ss ss ss ss sI sI sI sI si si si si si si si si si si sb}", "path", path, "name", m->name, "architecture",
         m->architecture, "file_type", m->file_type, "tokenizer", m->tokenizer, "cpu_tier", m->cpu_tier, "parameters",
         (json_int_t)m->n_params, "file_bytes", (json_int_t)m->file_bytes, "host_bytes", (json_int_t)m->host_bytes,
+        "packed_bytes", (json_int_t)m->packed_bytes,
         "files", m->n_files, "vocabulary", m->n_vocab, "context", m->n_ctx_train, "embedding", m->n_embd, "layers",
         m->n_layer, "heads", m->n_head, "kv_heads", m->n_head_kv, "feed_forward", m->n_ff, "experts", m->n_expert,
         "experts_used", m->n_expert_used, "chat_template", m->has_chat_template);
@@ -101,7 +102,7 @@ static void print_summary(const engine *e, const char *path) {
            m->n_files == 1 ? "" : "s");
     if (*m->name) print_field("name", m->name);
     print_field("architecture", m->architecture);
-    double bits = m->n_params ? 8.0 * (double)m->host_bytes / (double)m->n_params : 0.0;
+    double bits = m->n_params ? 8.0 * (double)(m->host_bytes + m->packed_bytes) / (double)m->n_params : 0.0;
     printf("%-14s%s, mostly %s (%.2f bits each)\n", "parameters", show_count(m->n_params, b, sizeof b), m->file_type,
            bits);
     printf("%-14s%d layers of width %d, feed-forward %d, %d heads (%d for keys and values)\n", "shape", m->n_layer,

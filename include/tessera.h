@@ -71,6 +71,7 @@ typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     bool no_mmap;             /* read the file into memory instead of mapping it */
     bool mlock;               /* lock host tensors in memory; fails with advice when the limit forbids it */
+    bool packed;              /* matrices in the order of the packed kernels: faster, activations rounded (doc/accuracy.md) */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -88,7 +89,7 @@ typedef struct tsr_model_info {
     const char *file_type;     /* most common weight format by bytes, e.g. "Q4_K" */
     const char *tokenizer;     /* "bpe (qwen2)", "spm", "unigram", "wordpiece" */
     const char *cpu_tier;      /* kernels in use */
-    uint64_t n_params, file_bytes, host_bytes;
+    uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */
     int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;
     bool has_chat_template;

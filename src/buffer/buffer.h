@@ -15,6 +15,7 @@ typedef enum tsr_op {
     TSR_OP_MATMUL,         /* y = x W^T, W [n, k] */
     TSR_OP_MATMUL_EXPERTS, /* one of e matrices [n, k], chosen per token */
     TSR_OP_ROWS,           /* single rows are read: token embeddings */
+    TSR_OP_ROWS_MATMUL,    /* both: token embeddings that are the output matrix too (tied) */
     TSR_OP_VECTOR          /* read as f32: norm weights, biases, rope factors */
 } tsr_op;
 
@@ -33,6 +34,7 @@ typedef struct tsr_weight {
     const tsr_buffer_type *buffer_type;
     const void *data;              /* in the buffer type's layout */
     size_t row_bytes;              /* host layout: bytes from row to row */
+    tsr_packed packed;             /* packed layout: one expert's matrix; its data is NULL */
     const struct tsr_weight *parts; /* [n_experts] matrices of their own (files from before merged experts), else NULL */
     const char *reason;            /* why no faster buffer type took it, or "" */
 } tsr_weight;
@@ -41,7 +43,9 @@ typedef struct tsr_weight {
 typedef struct tsr_matmul {
     const tsr_kernels *kern;
     tsr_pool *pool;
-    float *scratch;                /* per thread, TSR_MATMUL_SCRATCH_FLOATS */
+    uint8_t *scratch;              /* tsr_matmul_scratch_bytes(largest k) for each thread, 64-byte aligned */
+    size_t scratch_bytes;          /* of one thread */
+    void *work;                    /* tsr_matmul_work_bytes(largest m, largest k), 64-byte aligned */
     const tsr_weight *w;
     int64_t expert;                /* 0 for plain matrices */
     const float *x;                /* [m, k], rows ldx apart */
@@ -52,17 +56,19 @@ typedef struct tsr_matmul {
 
 struct tsr_buffer_type {
     const char *name;                                                   /* "host" */
-    /* NULL when this type can hold the tensor for op, else the reason why not (static text). */
-    const char *(*refuses)(const tsr_gguf_tensor *t, tsr_op op);
-    /* Bytes that the tensor takes in a buffer of this type; 0 when it stays where the file is mapped. */
+    /* NULL when this type can hold the tensor for op and kern can compute it there, else the reason why not (static text). */
+    const char *(*refuses)(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern);
+    /* Bytes that the tensor takes in a buffer of this type, a multiple of 64; 0 when it stays where the file is mapped. */
     size_t (*size)(const tsr_gguf_tensor *t);
     /* Memory for tensors of n bytes together; NULL in types whose size() is always 0, like free. */
     tsr_code (*alloc)(tsr_buffer *b, size_t n, tsr_error *err);
     void (*free)(tsr_buffer *b);
-    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout and fills w->data. */
-    tsr_code (*set_tensor)(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err);
+    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout, on all threads of pool, and fills w->data. */
+    tsr_code (*set_tensor)(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err);
     /* The exact inverse: the tensor's GGUF bytes into out[n_bytes]. */
     void (*get_tensor)(const tsr_weight *w, void *out, size_t n_bytes);
+    /* Row `row` as f32 into out[k]. */
+    void (*row)(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
     const char *(*layout)(const tsr_weight *w);                         /* "gguf" */
     const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op);
     void (*matmul)(const tsr_matmul *job);
@@ -73,15 +79,19 @@ extern const tsr_buffer_type tsr_buffer_host_mapped;
 /* ...or copied into memory (--no-mmap). */
 extern const tsr_buffer_type tsr_buffer_host_copied;
 
+/* Weights in the order of the packed kernels (kernels/packed.h). */
+extern const tsr_buffer_type tsr_buffer_packed;
+
 /* The one place that decides where a tensor goes: the first type of the ranking that does not refuse. *reason says why
  * better-ranked types refused ("" when the first took it). NULL when none takes it; then *reason is the last refusal. */
 const tsr_buffer_type *tsr_buffer_select(const tsr_buffer_type *const *ranking, size_t n, const tsr_gguf_tensor *t,
-                                         tsr_op op, const char **reason);
+                                         tsr_op op, const tsr_kernels *kern, const char **reason);
 
 /* Runs job with the kernel of the buffer type that holds job->w (or its part, for experts in parts). */
 void tsr_matmul_run(const tsr_matmul *job);
 
-/* Row `row` of a weight that is in host layout, as f32 into out[k]. */
-void tsr_weight_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
+/* Memory that a product of any buffer type needs: shared, and for each thread. False when it does not fit a size_t. */
+bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_k, size_t *out);
+size_t tsr_matmul_scratch_bytes(int64_t max_k);
 
 #endif

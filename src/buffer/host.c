@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op) {
+static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
+    (void)kern;
     const tsr_type_info *type = tsr_type_get(t->type);
     if (!type->computes) return "no kernel for this format";
     if (op == TSR_OP_VECTOR && t->type != TSR_F32 && t->type != TSR_F16 && t->type != TSR_BF16)
@@ -23,13 +24,13 @@ static size_t mapped_size(const tsr_gguf_tensor *t) {
     return 0;
 }
 
-static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err) {
-    (void)b, (void)offset, (void)err;
+static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+    (void)b, (void)offset, (void)pool, (void)err;
     bind(t->data, t, w);
     return TSR_OK;
 }
 
-static size_t copied_size(const tsr_gguf_tensor *t) { return (size_t)t->n_bytes; }
+static size_t copied_size(const tsr_gguf_tensor *t) { return ((size_t)t->n_bytes + 63) & ~(size_t)63; }
 
 static tsr_code copied_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
     b->base = tsr_memory_alloc(n, err);
@@ -42,7 +43,8 @@ static void copied_free(tsr_buffer *b) {
     *b = (tsr_buffer){0};
 }
 
-static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_error *err) {
+static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+    (void)pool;
     if (t->n_bytes > b->n || offset > b->n - t->n_bytes)
         return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", t->name);
     memcpy(b->base + offset, t->data, t->n_bytes);
@@ -52,6 +54,10 @@ static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *
 
 static void host_get(const tsr_weight *w, void *out, size_t n_bytes) { memcpy(out, w->data, n_bytes); }
 
+static void host_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
+    kern->dequantize[w->type]((const uint8_t *)w->data + (size_t)row * w->row_bytes, out, w->k);
+}
+
 static const char *host_layout(const tsr_weight *w) {
     (void)w;
     return "gguf";
@@ -59,14 +65,15 @@ static const char *host_layout(const tsr_weight *w) {
 
 static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
     (void)w;
-    return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS ? kern->tile_name : "-";
+    return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS || op == TSR_OP_ROWS_MATMUL ? kern->tile_name : "-";
 }
 
 static void host_matmul(const tsr_matmul *job) {
     const tsr_weight *w = job->w;
     const tsr_matrix matrix = {(const uint8_t *)w->data + (size_t)(job->expert * w->n) * w->row_bytes, w->type, w->n, w->k,
                                w->row_bytes};
-    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x, job->ldx, job->m, job->y, job->ldy, job->scratch);
+    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x, job->ldx, job->m, job->y, job->ldy,
+                   (float *)(void *)job->scratch, job->scratch_bytes);
 }
 
 const tsr_buffer_type tsr_buffer_host_mapped = {
@@ -75,6 +82,7 @@ const tsr_buffer_type tsr_buffer_host_mapped = {
     .size = mapped_size,
     .set_tensor = mapped_set,
     .get_tensor = host_get,
+    .row = host_row,
     .layout = host_layout,
     .kernel = host_kernel,
     .matmul = host_matmul,
@@ -88,11 +96,8 @@ const tsr_buffer_type tsr_buffer_host_copied = {
     .free = copied_free,
     .set_tensor = copied_set,
     .get_tensor = host_get,
+    .row = host_row,
     .layout = host_layout,
     .kernel = host_kernel,
     .matmul = host_matmul,
 };
-
-void tsr_weight_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
-    kern->dequantize[w->type]((const uint8_t *)w->data + (size_t)row * w->row_bytes, out, w->k);
-}

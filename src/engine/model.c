@@ -56,7 +56,9 @@ static void summarize(tsr_model *m) {
 }
 
 static tsr_code lock_weights(const tsr_model *m, bool copied, tsr_error *err) {
-    if (copied) return tsr_memory_lock(m->net->weights.copied.base, m->net->weights.copied.n, err);
+    const tsr_weights *w = &m->net->weights;
+    tsr_code packed = w->packed_bytes ? tsr_memory_lock(w->packed.base, w->packed_bytes, err) : TSR_OK;
+    if (packed != TSR_OK || copied) return packed != TSR_OK ? packed : tsr_memory_lock(w->host.base, w->host.n, err);
     for (int i = 0; i < m->gguf->n_files; i++) {
         tsr_code code = tsr_memory_lock(m->gguf->files[i].base, m->gguf->files[i].size, err);
         if (code != TSR_OK) return code;
@@ -77,7 +79,8 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), m->tier, p->no_mmap, p->progress, p->progress_user, err);
+    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = p->packed, .progress = p->progress, .progress_user = p->progress_user};
+    m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
     if (p->mlock) code = lock_weights(m, p->no_mmap, err);
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
@@ -125,6 +128,7 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
     if (!m->net) return;
     const tsr_hparams *h = &m->net->hparams;
     out->host_bytes = m->net->weights.host_bytes;
+    out->packed_bytes = m->net->weights.packed_bytes;
     out->n_ctx_train = (int)(h->n_ctx_train < INT32_MAX ? h->n_ctx_train : INT32_MAX);
     out->n_embd = (int)h->n_embd;
     out->n_layer = (int)h->n_layer;

@@ -126,10 +126,10 @@ void tsr_act8_quantize(tsr_act8 *a, void *work, const tsr_kernels *kern, const t
     int64_t begin, end;
     tsr_split(m, 1, i, n, &begin, &end);
     for (int64_t r = begin; r < end; r++) kern->act8_max(x + r * ldx, p.blocks, max + r * p.blocks);
-    tsr_pool_barrier(pool, i);
+    if (pool) tsr_pool_barrier(pool, i);
     if (i == 0) choose_residuals(&p, max, m, energy, a->block);
-    tsr_pool_barrier(pool, i);
+    if (pool) tsr_pool_barrier(pool, i);
     row_view v = {a, kern, layout};
     for (int64_t r = begin; r < end; r++) put_row(&v, &p, r, x + r * ldx, max + r * p.blocks);
-    tsr_pool_barrier(pool, i);
+    if (pool) tsr_pool_barrier(pool, i);
 }

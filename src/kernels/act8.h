@@ -31,7 +31,7 @@ bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
 struct tsr_kernels;
 
 /* Quantises x [m, k], rows ldx apart, for products with weights of `layout`, into work (64-byte aligned). All n threads of a pool's job
- * call it together, each with its own *a; it is complete when it returns. */
+ * call it together, each with its own *a; it is complete when it returns. pool NULL (then i = 0, n = 1): the caller alone. */
 void tsr_act8_quantize(tsr_act8 *a, void *work, const struct tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx,
                        int64_t m, int64_t k, tsr_pool *pool, int i, int n);
 

@@ -104,9 +104,9 @@ enum { TSR_STRIP_ROWS = 16, TSR_STRIP_COLS = 1024 };
 
 /* y[i * ldy + j] = sum over l < k of x[i * ldx + l] * w[j][l] for 0 <= i < m, 0 <= j < n. Weights are dequantised to f32 and
  * multiplied in f32: the reference path that every faster one is measured against.
- * Runs on all threads of the pool; scratch: TSR_MATMUL_SCRATCH_FLOATS floats for each, 64-byte aligned. */
+ * Runs on all threads of the pool; scratch: scratch_bytes for each, at least TSR_MATMUL_SCRATCH_FLOATS floats, 64-byte aligned. */
 void tsr_matmul_f32(const tsr_kernels *kern, tsr_pool *pool, const tsr_matrix *w, const float *x, int64_t ldx, int64_t m,
-                    float *y, int64_t ldy, float *scratch);
+                    float *y, int64_t ldy, float *scratch, size_t scratch_bytes);
 
 /* The part of strip `strip` (TSR_STRIP_ROWS outputs) of the product above, on the calling thread. */
 void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,

@@ -11,7 +11,8 @@ typedef struct strip_job {
     int64_t ldx, m;
     float *y; /* [m, n], rows ldy apart */
     int64_t ldy;
-    float *scratch;
+    uint8_t *scratch;
+    size_t scratch_bytes; /* of one thread */
 } strip_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -40,11 +41,11 @@ static void run_strips(void *ctx, int thread, int n_threads) {
     int64_t n_strips = (job->w->n + TSR_STRIP_ROWS - 1) / TSR_STRIP_ROWS, strip;
     while ((strip = tsr_pool_next(job->pool, n_strips)) < n_strips)
         tsr_matmul_f32_strip(job->kern, job->w, strip, job->x, job->ldx, job->m, job->y, job->ldy,
-                             job->scratch + (size_t)thread * TSR_MATMUL_SCRATCH_FLOATS);
+                             (float *)(void *)(job->scratch + (size_t)thread * job->scratch_bytes));
 }
 
 void tsr_matmul_f32(const tsr_kernels *kern, tsr_pool *pool, const tsr_matrix *w, const float *x, int64_t ldx, int64_t m,
-                    float *y, int64_t ldy, float *scratch) {
-    strip_job job = {kern, pool, w, x, ldx, m, y, ldy, scratch};
+                    float *y, int64_t ldy, float *scratch, size_t scratch_bytes) {
+    strip_job job = {kern, pool, w, x, ldx, m, y, ldy, (uint8_t *)scratch, scratch_bytes};
     tsr_pool_run(pool, run_strips, &job);
 }

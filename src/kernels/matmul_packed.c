@@ -4,6 +4,9 @@
 /* Up to this many rows (before pairing) the narrow kernels, which unpack in registers, are faster than unpacking strips. */
 enum { NARROW_ROWS = 8, STRIP_COLUMNS = 2 * TSR_PANEL };
 
+/* Up to this many rows the caller quantises alone: less work than three barriers. */
+enum { ALONE_ROWS = TSR_ACT8_PAIRED };
+
 typedef struct packed_job {
     const tsr_kernels *kern;
     tsr_pool *pool;
@@ -15,6 +18,7 @@ typedef struct packed_job {
     void *work;
     uint8_t *scratch;
     size_t scratch_bytes;
+    tsr_act8 act; /* of x, when m <= ALONE_ROWS */
 } packed_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -52,8 +56,9 @@ static void wide_strip(const packed_job *job, const tsr_act8 *a, int64_t strip, 
 
 static void run(void *ctx, int thread, int n_threads) {
     const packed_job *job = ctx;
-    tsr_act8 a;
-    tsr_act8_quantize(&a, job->work, job->kern, job->w->layout, job->x, job->ldx, job->m, job->w->k, job->pool, thread, n_threads);
+    tsr_act8 a = job->act;
+    if (job->m > ALONE_ROWS)
+        tsr_act8_quantize(&a, job->work, job->kern, job->w->layout, job->x, job->ldx, job->m, job->w->k, job->pool, thread, n_threads);
     bool narrow = job->m <= NARROW_ROWS;
     int64_t panels = tsr_packed_panels(job->w), count = narrow ? panels : (panels + 1) / 2, next;
     while ((next = tsr_pool_next(job->pool, count)) < count) {
@@ -64,6 +69,7 @@ static void run(void *ctx, int thread, int n_threads) {
 
 void tsr_matmul_packed(const tsr_kernels *kern, tsr_pool *pool, const tsr_packed *w, const float *x, int64_t ldx, int64_t m, float *y,
                        int64_t ldy, void *work, uint8_t *scratch, size_t scratch_bytes) {
-    packed_job job = {kern, pool, w, x, ldx, m, y, ldy, work, scratch, scratch_bytes};
+    packed_job job = {kern, pool, w, x, ldx, m, y, ldy, work, scratch, scratch_bytes, {0}};
+    if (m <= ALONE_ROWS) tsr_act8_quantize(&job.act, work, kern, w->layout, x, ldx, m, w->k, NULL, 0, 1);
     tsr_pool_run(pool, run, &job);
 }

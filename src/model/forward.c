@@ -29,7 +29,8 @@ void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx) {
 }
 
 void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, int64_t expert, const float *bias, const float *x, int64_t m, float *y) {
-    const tsr_matmul job = {.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .w = w, .expert = expert,
+    const tsr_matmul job = {.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .scratch_bytes = f->scratch_bytes,
+                            .work = f->matmul_work, .w = w, .expert = expert,
                             .x = x, .ldx = w->k, .m = m, .y = y, .ldy = w->n};
     tsr_matmul_run(&job);
     if (!bias) return;
@@ -64,7 +65,7 @@ static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t po
     const tsr_hparams *h = &net->hparams;
     for (int64_t i = 0; i < m; i++) {
         float *row = f->x + i * h->n_embd;
-        tsr_weight_row(&net->weights.token_embd, net->kern, tokens[i], row);
+        net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, tokens[i], row);
         if (h->embd_scale != 1.0f)
             for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
         tsr_rope_angles(&net->rope_global, pos + i, f->angles + i * h->n_rot);

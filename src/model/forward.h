@@ -32,7 +32,9 @@ typedef struct tsr_forward {
     float *expert_out;      /* [M, E] */
     /* per thread */
     float *scores;          /* [threads][n_ctx] */
-    float *scratch;         /* [threads][TSR_MATMUL_SCRATCH_FLOATS] */
+    uint8_t *scratch;       /* [threads][scratch_bytes] */
+    size_t scratch_bytes;
+    void *matmul_work;      /* shared by all threads of a product */
 
     uint8_t *work;          /* one block that holds all of the above */
     size_t work_bytes;

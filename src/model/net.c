@@ -9,16 +9,15 @@ static const float *rope_divisors(const tsr_hparams *h, const tsr_weights *w) {
     return h->n_ctx_train > h->rope.n_ctx_orig ? w->rope_long : w->rope_short;
 }
 
-tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, tsr_tier tier, bool copy, tsr_progress_fn progress, void *progress_user,
-                      tsr_error *err) {
+tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, const tsr_load *load, tsr_error *err) {
     tsr_net *net = calloc(1, sizeof *net);
     if (!net) {
         tsr_fail(err, TSR_E_NOMEM, "out of memory");
         return NULL;
     }
-    net->kern = tsr_kernels_get(tier);
+    net->kern = tsr_kernels_get(load->tier);
     tsr_code code = tsr_hparams_read(g, n_vocab, &net->hparams, err);
-    if (code == TSR_OK) code = tsr_weights_bind(g, &net->hparams, copy, progress, progress_user, &net->weights, err);
+    if (code == TSR_OK) code = tsr_weights_bind(g, &net->hparams, load, &net->weights, err);
     if (code == TSR_OK && net->hparams.rope.scaling == TSR_ROPE_LONGROPE && !rope_divisors(&net->hparams, &net->weights))
         code = tsr_fail(err, TSR_E_FORMAT, "rope scaling is longrope, but the tensor rope_factors_long.weight or rope_factors_short.weight is missing");
     const float *divisors = rope_divisors(&net->hparams, &net->weights);

@@ -14,8 +14,7 @@ typedef struct tsr_net {
 } tsr_net;
 
 /* g must outlive the net. */
-tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, tsr_tier tier, bool copy, tsr_progress_fn progress, void *progress_user,
-                      tsr_error *err);
+tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, const tsr_load *load, tsr_error *err);
 void tsr_net_close(tsr_net *net);
 
 #endif

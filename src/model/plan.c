@@ -49,10 +49,12 @@ static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
     return TSR_OK;
 }
 
+static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
+
 tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
                           tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err) {
     const tsr_hparams *h = &net->hparams;
-    int64_t m = n_batch, threads = tsr_pool_size(pool), ff = h->n_ff > h->n_ff_expert ? h->n_ff : h->n_ff_expert;
+    int64_t m = n_batch, threads = tsr_pool_size(pool), ff = largest(h->n_ff, h->n_ff_expert);
     *f = (tsr_forward){.net = net, .pool = pool, .n_batch = n_batch, .cancel = cancel};
     plan p = {.n = 0};
     want(&p, &f->x, m, h->n_embd);
@@ -66,7 +68,12 @@ tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, in
     want(&p, &f->angles, m, h->n_rot);
     want(&p, &f->angles_swa, m, h->n_rot);
     want(&p, &f->scores, threads, n_ctx);
-    want(&p, &f->scratch, threads, (int64_t)TSR_MATMUL_SCRATCH_FLOATS);
+    int64_t most_k = largest(h->n_embd, largest(ff, h->n_head * h->head_v));
+    size_t work_bytes;
+    f->scratch_bytes = tsr_matmul_scratch_bytes(most_k);
+    want(&p, &f->scratch, threads, (int64_t)f->scratch_bytes / 4);
+    if (!tsr_matmul_work_bytes(m, most_k, &work_bytes)) p.overflow = true;
+    else want(&p, &f->matmul_work, (int64_t)(work_bytes + 3) / 4, 1);
     if (h->n_expert > 0) {
         want(&p, &f->router, m, h->n_expert);
         want(&p, &f->chosen, m, h->n_expert_used);

@@ -98,13 +98,15 @@ static const row layer_rows[] = {
 typedef struct binder {
     const tsr_gguf *g;
     const tsr_hparams *h;
-    const tsr_buffer_type *ranking[1];
-    tsr_progress_fn progress;
-    void *progress_user;
+    const tsr_load *load;
+    const tsr_buffer_type *ranking[2]; /* the best first */
+    tsr_buffer *buffers[2];            /* of each type */
+    size_t offsets[2];                 /* next free byte in it */
+    size_t n_types;
+    tsr_pool *pool;                    /* that packs */
     uint64_t bytes_done, bytes_total;
     tsr_weights *w;
     bool *used;            /* [n_tensors] claimed by a row */
-    size_t copied_offset;  /* next free byte of w->copied */
     float *next_vector;    /* next free float of w->vectors */
     tsr_error *err;
 } binder;
@@ -120,7 +122,7 @@ static tsr_code check_shape(const binder *b, const tsr_gguf_tensor *t, int64_t k
 
 /* Chooses the buffer type that will hold t, or says why there is none. */
 static const tsr_buffer_type *place(binder *b, const tsr_gguf_tensor *t, tsr_op op, const char **reason) {
-    const tsr_buffer_type *type = tsr_buffer_select(b->ranking, 1, t, op, reason);
+    const tsr_buffer_type *type = tsr_buffer_select(b->ranking, b->n_types, t, op, tsr_kernels_get(b->load->tier), reason);
     if (!type) tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is %s: %s", t->name, tsr_type_get(t->type)->name, *reason);
     return type;
 }
@@ -130,7 +132,7 @@ static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const ts
     b->used[i] = true;
     b->w->placements[i] = (tsr_placement){weight, op};
     b->bytes_done += t->n_bytes;
-    if (b->progress && !b->progress(b->progress_user, b->bytes_done, b->bytes_total))
+    if (b->load->progress && !b->load->progress(b->load->progress_user, b->bytes_done, b->bytes_total))
         return tsr_fail(b->err, TSR_E_CANCELLED, "loading was cancelled");
     return TSR_OK;
 }
@@ -141,10 +143,12 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
     w->buffer_type = place(b, t, op, &w->reason);
     if (!w->buffer_type) return TSR_E_UNSUPPORTED;
-    code = w->buffer_type->set_tensor(&b->w->copied, b->copied_offset, t, w, b->err);
+    size_t i = w->buffer_type == b->ranking[0] ? 0 : 1, size = w->buffer_type->size(t);
+    code = w->buffer_type->set_tensor(b->buffers[i], b->offsets[i], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
-    b->copied_offset += align64(w->buffer_type->size(t));
-    b->w->host_bytes += t->n_bytes;
+    b->offsets[i] += size;
+    if (w->buffer_type == &tsr_buffer_packed) b->w->packed_bytes += size;
+    else b->w->host_bytes += t->n_bytes;
     return account(b, t, op, w);
 }
 
@@ -200,17 +204,21 @@ static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
         return tsr_fail(b->err, TSR_E_FORMAT, "tensor %s is missing: the file is incomplete, or no %s model", name, b->h->arch->name);
     if (!t) return TSR_OK;
     if (r->op == TSR_OP_VECTOR) return bind_vector(b, t, dim_size(r->k, b->h), place_of);
-    return bind_matrix(b, t, r->op, dim_size(r->k, b->h), dim_size(r->n, b->h), dim_size(r->e, b->h), place_of);
+    bool tied = r->op == TSR_OP_ROWS && !tsr_gguf_find_tensor(b->g, "output.weight");
+    return bind_matrix(b, t, tied ? TSR_OP_ROWS_MATMUL : r->op, dim_size(r->k, b->h), dim_size(r->n, b->h), dim_size(r->e, b->h), place_of);
 }
 
 /* Memory that binding fills: sized by what the file holds, whose tensor extents the reader has checked. */
-static tsr_code allocate(binder *b, bool copy) {
-    size_t vector_bytes = 64, copied_bytes = 64;
+static tsr_code allocate(binder *b) {
+    const tsr_buffer_type *host = b->ranking[b->n_types - 1];
+    const tsr_kernels *kern = tsr_kernels_get(b->load->tier);
+    size_t vector_bytes = 64, buffer_bytes[2] = {64, 64};
     for (size_t i = 0; i < b->g->n_tensors; i++) {
         const tsr_gguf_tensor *t = &b->g->tensors[i];
         bool vector = t->ne[1] == 1 && t->ne[2] == 1 && t->ne[3] == 1;
-        if (vector && !b->ranking[0]->refuses(t, TSR_OP_VECTOR)) vector_bytes += align64(t->n_elems * sizeof(float));
-        copied_bytes += align64(b->ranking[0]->size(t));
+        if (vector && !host->refuses(t, TSR_OP_VECTOR, kern)) vector_bytes += align64(t->n_elems * sizeof(float));
+        for (size_t j = 0; j < b->n_types; j++) /* more than is used: a tensor goes to one of them; untouched pages cost nothing */
+            if (!b->ranking[j]->refuses(t, TSR_OP_MATMUL, kern)) buffer_bytes[j] += b->ranking[j]->size(t);
         b->bytes_total += t->n_bytes;
     }
     b->w->layers = calloc((size_t)b->h->n_layer, sizeof *b->w->layers);
@@ -223,8 +231,9 @@ static tsr_code allocate(binder *b, bool copy) {
     if (!b->w->vectors) return TSR_E_NOMEM;
     b->w->vectors_bytes = vector_bytes;
     b->next_vector = b->w->vectors;
-    if (!copy) return TSR_OK;
-    return b->ranking[0]->alloc(&b->w->copied, copied_bytes, b->err);
+    for (size_t j = 0; j < b->n_types; j++)
+        if (b->ranking[j]->alloc && b->ranking[j]->alloc(b->buffers[j], buffer_bytes[j], b->err) != TSR_OK) return TSR_E_NOMEM;
+    return TSR_OK;
 }
 
 static tsr_code bind_all(binder *b) {
@@ -243,13 +252,31 @@ static tsr_code bind_all(binder *b) {
     return TSR_OK;
 }
 
-tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, bool copy, tsr_progress_fn progress, void *progress_user,
-                          tsr_weights *out, tsr_error *err) {
+/* The buffer types that may hold weights, the best first, and the threads that fill them. */
+static tsr_code rank_buffers(binder *b) {
+    if (b->load->packed) {
+        b->buffers[b->n_types] = &b->w->packed;
+        b->ranking[b->n_types++] = &tsr_buffer_packed;
+    }
+    b->buffers[b->n_types] = &b->w->host;
+    b->ranking[b->n_types++] = b->load->copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
+    int n_threads = b->load->n_threads;
+    if (n_threads == 0) {
+        tsr_cpuset cpus;
+        tsr_cpuset_read("", &cpus);
+        n_threads = cpus.n_default;
+    }
+    b->pool = tsr_pool_open(b->load->packed ? n_threads : 1, true, b->err);
+    return b->pool ? TSR_OK : TSR_E_NOMEM;
+}
+
+tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_load *load, tsr_weights *out, tsr_error *err) {
     *out = (tsr_weights){0};
-    binder b = {.g = g, .h = h, .progress = progress, .progress_user = progress_user, .w = out, .err = err};
-    b.ranking[0] = copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
-    tsr_code code = allocate(&b, copy);
+    binder b = {.g = g, .h = h, .load = load, .w = out, .err = err};
+    tsr_code code = rank_buffers(&b);
+    if (code == TSR_OK) code = allocate(&b);
     if (code == TSR_OK) code = bind_all(&b);
+    if (b.pool) tsr_pool_close(b.pool);
     free(b.used);
     if (code != TSR_OK) tsr_weights_free(out);
     return code;
@@ -260,6 +287,7 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
-    if (w->copied.base) tsr_buffer_host_copied.free(&w->copied);
+    if (w->host.base) tsr_buffer_host_copied.free(&w->host);
+    if (w->packed.base) tsr_buffer_packed.free(&w->packed);
     *w = (tsr_weights){0};
 }

@@ -41,14 +41,23 @@ typedef struct tsr_weights {
     size_t n_parts;
     float *vectors;            /* arena of all vectors */
     size_t vectors_bytes;
-    tsr_buffer copied;         /* with no_mmap, else empty */
-    uint64_t host_bytes;       /* tensor bytes in host buffers */
+    tsr_buffer host, packed;   /* memory of the copied host tensors (empty when they are mapped) and of the packed ones */
+    uint64_t host_bytes, packed_bytes; /* bytes of the matrices in each kind of buffer */
 } tsr_weights;
 
+/* How a model is loaded. */
+typedef struct tsr_load {
+    tsr_tier tier;             /* kernels to use */
+    bool copy;                 /* host tensors in memory instead of the mapping */
+    bool packed;               /* matrices in packed buffers where these take them */
+    int n_threads;             /* that pack, 0: as many as a session would use */
+    tsr_progress_fn progress;  /* may be NULL */
+    void *progress_user;
+} tsr_load;
+
 /* Binds every tensor of g: each must be known to the architecture, of the right shape and of a format with a kernel.
- * copy: hold the weights in memory instead of the mapping. g must outlive the weights. */
-tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, bool copy, tsr_progress_fn progress, void *progress_user,
-                          tsr_weights *out, tsr_error *err);
+ * g must outlive the weights. */
+tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_load *load, tsr_weights *out, tsr_error *err);
 void tsr_weights_free(tsr_weights *w);
 
 #endif

@@ -1,0 +1,118 @@
+/* packed.c: the packed buffer type: weights move once, at load, into the order of the packed kernels. */
+#include "buffer/buffer.h"
+
+#include "core/memory.h"
+
+static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
+    if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
+    if (!tsr_layout_of(t->type)->name) return "no packed layout for this format";
+    if (!kern->packed_narrow[t->type]) return "no packed kernel for this format";
+    if (kern->tier < TSR_TIER_AVX512) return "packed kernels need the avx512 tier";
+    tsr_packed p;
+    if (!tsr_packed_init(&p, t->type, t->ne[1], t->ne[0])) return "too large to be packed";
+    return NULL;
+}
+
+/* One matrix of the tensor; the tensor has ne[2] of them. */
+static tsr_packed matrix_of(const tsr_gguf_tensor *t) {
+    tsr_packed p;
+    tsr_packed_init(&p, t->type, t->ne[1], t->ne[0]); /* fits: packed_refuses has tried */
+    return p;
+}
+
+static size_t packed_size(const tsr_gguf_tensor *t) {
+    tsr_packed p = matrix_of(t);
+    return tsr_packed_bytes(&p) * (size_t)t->ne[2];
+}
+
+static tsr_code packed_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
+    b->base = tsr_memory_alloc(n, err);
+    b->n = b->base ? n : 0;
+    return b->base ? TSR_OK : TSR_E_NOMEM;
+}
+
+static void packed_free(tsr_buffer *b) {
+    tsr_memory_free(b->base, b->n);
+    *b = (tsr_buffer){0};
+}
+
+typedef struct pack_job {
+    const tsr_gguf_tensor *t;
+    tsr_packed matrix;
+    uint8_t *to;
+    tsr_pool *pool;
+} pack_job;
+
+enum { PANELS_AT_ONCE = 8 };
+
+static void pack_panels(void *ctx, int i, int n) {
+    (void)i, (void)n;
+    const pack_job *job = ctx;
+    size_t row_bytes = tsr_type_row_bytes(job->t->type, job->t->ne[0]);
+    int64_t panels = tsr_packed_panels(&job->matrix), chunks = (panels + PANELS_AT_ONCE - 1) / PANELS_AT_ONCE, next;
+    int64_t count = chunks * job->t->ne[2];
+    while ((next = tsr_pool_next(job->pool, count)) < count) {
+        int64_t expert = next / chunks, first = next % chunks * PANELS_AT_ONCE, last = first + PANELS_AT_ONCE;
+        tsr_packed p = job->matrix;
+        p.data = job->to + (size_t)expert * tsr_packed_bytes(&p);
+        const uint8_t *rows = (const uint8_t *)job->t->data + (size_t)(expert * p.n) * row_bytes;
+        tsr_pack(&p, rows, row_bytes, first, last < panels ? last : panels);
+    }
+}
+
+static tsr_code packed_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+    size_t bytes = packed_size(t);
+    if (bytes > b->n || offset > b->n - bytes) return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", t->name);
+    pack_job job = {t, matrix_of(t), b->base + offset, pool};
+    tsr_pool_run(pool, pack_panels, &job);
+    w->data = b->base + offset;
+    w->packed = job.matrix;
+    return TSR_OK;
+}
+
+/* The matrix of one expert. */
+static tsr_packed expert_of(const tsr_weight *w, int64_t expert) {
+    tsr_packed p = w->packed;
+    p.data = (uint8_t *)(uintptr_t)w->data + (size_t)expert * tsr_packed_bytes(&p);
+    return p;
+}
+
+static void packed_get(const tsr_weight *w, void *out, size_t n_bytes) {
+    size_t row_bytes = tsr_type_row_bytes(w->type, w->k), expert_bytes = row_bytes * (size_t)w->n;
+    for (int64_t e = 0; e < w->n_experts && (size_t)(e + 1) * expert_bytes <= n_bytes; e++) {
+        tsr_packed p = expert_of(w, e);
+        tsr_unpack(&p, (uint8_t *)out + (size_t)e * expert_bytes, row_bytes, 0, tsr_packed_panels(&p));
+    }
+}
+
+static void packed_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
+    (void)kern;
+    tsr_packed p = expert_of(w, 0);
+    tsr_packed_row(&p, row, out);
+}
+
+static const char *packed_layout(const tsr_weight *w) { return w->packed.layout->name; }
+
+static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
+    (void)w, (void)op;
+    return kern->packed_gemm_name;
+}
+
+static void packed_matmul(const tsr_matmul *job) {
+    tsr_packed p = expert_of(job->w, job->expert);
+    tsr_matmul_packed(job->kern, job->pool, &p, job->x, job->ldx, job->m, job->y, job->ldy, job->work, job->scratch, job->scratch_bytes);
+}
+
+const tsr_buffer_type tsr_buffer_packed = {
+    .name = "packed",
+    .refuses = packed_refuses,
+    .size = packed_size,
+    .alloc = packed_alloc,
+    .free = packed_free,
+    .set_tensor = packed_set,
+    .get_tensor = packed_get,
+    .row = packed_row,
+    .layout = packed_layout,
+    .kernel = packed_kernel,
+    .matmul = packed_matmul,
+};
