@@ -26,7 +26,7 @@ static const tsr_layout layouts[TSR_TYPE_COUNT] = {
 
 const tsr_layout *tsr_layout_of(tsr_type type) { return &layouts[type]; }
 
-static size_t unit_scale_bytes(const tsr_layout *l) {
+size_t tsr_layout_unit_bytes(const tsr_layout *l) {
     switch (l->scales) {
     case TSR_SCALES_NONE: return 0;
     case TSR_SCALES_F16: return 32;
@@ -49,7 +49,7 @@ bool tsr_packed_init(tsr_packed *p, tsr_type type, int64_t n, int64_t k) {
     size_t blocks = (size_t)((k + TSR_BLOCK_K - 1) / TSR_BLOCK_K), units = (size_t)((k + l->unit_k - 1) / l->unit_k);
     p->high_offset = blocks * (size_t)l->code_bits * 64; /* 512 weights a block: bits * 64 bytes */
     p->scales_offset = p->high_offset + blocks * (size_t)l->high_bits * 64;
-    p->panel_bytes = p->scales_offset + align64(units * unit_scale_bytes(l));
+    p->panel_bytes = p->scales_offset + align64(units * tsr_layout_unit_bytes(l));
     size_t total;
     return !__builtin_mul_overflow(p->panel_bytes, (size_t)tsr_packed_panels(p), &total);
 }

@@ -61,6 +61,8 @@ typedef struct tsr_layout {
 
 /* The row of a type; its name is NULL when the type is not packed (F32). */
 const tsr_layout *tsr_layout_of(tsr_type type);
+/* Bytes of a unit (16 columns) in the scale plane, where units lie one after the other. */
+size_t tsr_layout_unit_bytes(const tsr_layout *layout);
 
 /* A packed matrix. */
 typedef struct tsr_packed {

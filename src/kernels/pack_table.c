@@ -1,0 +1,10 @@
+/* pack_table.c: the ladder of the packing kernels, like table.c. */
+#include "kernels/pack.h"
+
+static const tsr_pack_kernels records[TSR_TIER_COUNT] = {
+    [TSR_TIER_SCALAR] = {TSR_TIER_SCALAR, tsr_pack_lines__scalar, tsr_pack_lines16__scalar},
+    [TSR_TIER_AVX2] = {TSR_TIER_AVX2, tsr_pack_lines__scalar, tsr_pack_lines16__scalar},
+    [TSR_TIER_AVX512] = {TSR_TIER_AVX512, tsr_pack_lines__scalar, tsr_pack_lines16__scalar},
+};
+
+const tsr_pack_kernels *tsr_pack_kernels_get(tsr_tier tier) { return &records[tier]; }
