@@ -42,6 +42,10 @@ typedef struct tsr_pack_kernels {
 /* What the records hold, by tier. */
 void tsr_pack_lines__scalar(const uint8_t *codes, size_t stride, int code_bits, int high_bits, uint8_t *low, uint8_t *high);
 void tsr_pack_lines16__scalar(const uint8_t *weights, size_t stride, uint8_t *lines);
+void tsr_pack_lines__avx2(const uint8_t *codes, size_t stride, int code_bits, int high_bits, uint8_t *low, uint8_t *high);
+void tsr_pack_lines16__avx2(const uint8_t *weights, size_t stride, uint8_t *lines);
+void tsr_pack_lines__avx512(const uint8_t *codes, size_t stride, int code_bits, int high_bits, uint8_t *low, uint8_t *high);
+void tsr_pack_lines16__avx512(const uint8_t *weights, size_t stride, uint8_t *lines);
 
 /* The record of a tier, which must be one that the CPU has. */
 const tsr_pack_kernels *tsr_pack_kernels_get(tsr_tier tier);
