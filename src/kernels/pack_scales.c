@@ -22,15 +22,10 @@ static void put_iq4_xs(const uint8_t s[8], tsr_block_iq4_xs *b) {
     for (int j = 0; j < 4; j++) b->scales_l[j] = (uint8_t)((s[2 * j] & 15) | (s[2 * j + 1] & 15) << 4);
 }
 
-void tsr_pack_get_scales(tsr_type type, const uint8_t *block, tsr_unit_scales *f) {
+/* K formats. */
+static void get_scales(tsr_type type, const uint8_t *block, tsr_unit_scales *f) {
     const void *v = block;
     switch (type) {
-    case TSR_MXFP4: f->s[0] = block[0]; break;
-    case TSR_Q4_1:
-    case TSR_Q5_1:
-        f->d = load16(block);
-        f->m = load16(block + 2);
-        break;
     case TSR_Q2_K: {
         const tsr_block_q2_k *b = v;
         f->d = b->d;
@@ -50,7 +45,7 @@ void tsr_pack_get_scales(tsr_type type, const uint8_t *block, tsr_unit_scales *f
         const tsr_block_q4_k *b = v;
         f->d = b->d;
         f->m = b->dmin;
-        tsr_q4_k_unpack_scales(b->scales, f->s, f->t);
+        tsr_q4_k_unpack_scales(b->scales, f->s, f->s + 8);
         break;
     }
     case TSR_Q6_K: {
@@ -63,7 +58,7 @@ void tsr_pack_get_scales(tsr_type type, const uint8_t *block, tsr_unit_scales *f
         f->d = load16(block);
         get_iq4_xs(v, f->s);
         break;
-    default: f->d = load16(block); break; /* Q4_0 Q5_0 Q8_0 IQ4_NL */
+    default: break;
     }
 }
 
@@ -96,7 +91,7 @@ void tsr_pack_put_scales(tsr_type type, const tsr_unit_scales *f, uint8_t *block
         tsr_block_q4_k *b = v;
         b->d = f->d;
         b->dmin = f->m;
-        tsr_q4_k_pack_scales(f->s, f->t, b->scales);
+        tsr_q4_k_pack_scales(f->s, f->s + 8, b->scales);
         break;
     }
     case TSR_Q6_K: {
@@ -109,72 +104,89 @@ void tsr_pack_put_scales(tsr_type type, const tsr_unit_scales *f, uint8_t *block
         store16(block, f->d);
         put_iq4_xs(f->s, v);
         break;
-    default: store16(block, f->d); break;
+    default: store16(block, f->d); break; /* Q4_0 Q5_0 Q8_0 IQ4_NL */
     }
 }
 
-/* --- the scale plane: arrays of groups x 16 columns ------------------------------------------------------------------------ */
+/* --- the scale plane: per unit, arrays of bytes for groups x 16 columns, then d, then m or dmin ----------------------------- */
 
-static inline void load_bytes(const uint8_t *plane, int groups, int column, uint8_t *out) {
-    for (int j = 0; j < groups; j++) out[j] = plane[TSR_PANEL * j + column];
+enum { HALVES = 2 * TSR_PANEL }; /* bytes of an array of d */
+
+/* Bytes that a column has before d. */
+static int group_bytes(tsr_scales kind) {
+    switch (kind) {
+    case TSR_SCALES_NONE:
+    case TSR_SCALES_F16:
+    case TSR_SCALES_F16_MIN: return 0;
+    case TSR_SCALES_E8M0: return 1;
+    case TSR_SCALES_K32: return 8;
+    case TSR_SCALES_K32_MIN:
+    case TSR_SCALES_K16:
+    case TSR_SCALES_K16_MIN: return 16;
+    }
+    return 0;
 }
 
-static inline void store_bytes(const uint8_t *in, int groups, int column, uint8_t *plane) {
-    for (int j = 0; j < groups; j++) plane[TSR_PANEL * j + column] = in[j];
+static bool has_m(tsr_scales kind) {
+    return kind == TSR_SCALES_F16_MIN || kind == TSR_SCALES_K32_MIN || kind == TSR_SCALES_K16_MIN;
 }
-
-enum { HALVES = 2 * TSR_PANEL, GROUPS8 = 8 * TSR_PANEL, GROUPS16 = 16 * TSR_PANEL }; /* bytes of the arrays of a unit */
 
 void tsr_pack_load_scales(tsr_scales kind, const uint8_t *unit, int column, tsr_unit_scales *f) {
-    const uint8_t *d = unit; /* f16 d, and behind it m or dmin */
-    switch (kind) {
-    case TSR_SCALES_NONE: return;
-    case TSR_SCALES_E8M0: f->s[0] = unit[column]; return;
-    case TSR_SCALES_F16:
-    case TSR_SCALES_F16_MIN: break;
-    case TSR_SCALES_K32:
-        load_bytes(unit, 8, column, f->s);
-        d = unit + GROUPS8;
-        break;
-    case TSR_SCALES_K32_MIN:
-        load_bytes(unit, 8, column, f->s);
-        load_bytes(unit + GROUPS8, 8, column, f->t);
-        d = unit + 2 * GROUPS8;
-        break;
-    case TSR_SCALES_K16:
-    case TSR_SCALES_K16_MIN:
-        load_bytes(unit, 16, column, f->s);
-        d = unit + GROUPS16;
-        break;
-    }
-    f->d = load16(d + 2 * column);
-    if (kind == TSR_SCALES_F16_MIN || kind == TSR_SCALES_K32_MIN || kind == TSR_SCALES_K16_MIN)
-        f->m = load16(d + HALVES + 2 * column);
+    int groups = group_bytes(kind);
+    const uint8_t *d = unit + TSR_PANEL * groups;
+    uint8_t s[16] = {0};
+    for (int j = 0; j < groups; j++) s[j] = unit[TSR_PANEL * j + column];
+    memcpy(f->s, s, sizeof s);
+    if (kind != TSR_SCALES_NONE && kind != TSR_SCALES_E8M0) f->d = load16(d + 2 * column);
+    if (has_m(kind)) f->m = load16(d + HALVES + 2 * column);
 }
 
-void tsr_pack_store_scales(tsr_scales kind, const tsr_unit_scales *f, int column, uint8_t *unit) {
-    uint8_t *d = unit;
-    switch (kind) {
-    case TSR_SCALES_NONE: return;
-    case TSR_SCALES_E8M0: unit[column] = f->s[0]; return;
-    case TSR_SCALES_F16:
-    case TSR_SCALES_F16_MIN: break;
-    case TSR_SCALES_K32:
-        store_bytes(f->s, 8, column, unit);
-        d = unit + GROUPS8;
-        break;
-    case TSR_SCALES_K32_MIN:
-        store_bytes(f->s, 8, column, unit);
-        store_bytes(f->t, 8, column, unit + GROUPS8);
-        d = unit + 2 * GROUPS8;
-        break;
-    case TSR_SCALES_K16:
-    case TSR_SCALES_K16_MIN:
-        store_bytes(f->s, 16, column, unit);
-        d = unit + GROUPS16;
-        break;
+/* With nothing to take apart, fields go straight to their place: these formats have a unit for every 32 weights. */
+static void halves(const uint8_t *const blocks[TSR_PANEL], size_t block_bytes, int64_t count, uint8_t *d) {
+    for (int64_t u = 0; u < count; u++, d += HALVES)
+        for (int c = 0; c < TSR_PANEL; c++) memcpy(d + 2 * c, blocks[c] + (size_t)u * block_bytes, 2);
+}
+
+static void half_pairs(const uint8_t *const blocks[TSR_PANEL], size_t block_bytes, int64_t count, uint8_t *d) {
+    for (int64_t u = 0; u < count; u++, d += 2 * HALVES)
+        for (int c = 0; c < TSR_PANEL; c++) {
+            memcpy(d + 2 * c, blocks[c] + (size_t)u * block_bytes, 2);
+            memcpy(d + HALVES + 2 * c, blocks[c] + (size_t)u * block_bytes + 2, 2);
+        }
+}
+
+static void exponents(const uint8_t *const blocks[TSR_PANEL], size_t block_bytes, int64_t count, uint8_t *e) {
+    for (int64_t u = 0; u < count; u++, e += TSR_PANEL)
+        for (int c = 0; c < TSR_PANEL; c++) e[c] = blocks[c][(size_t)u * block_bytes];
+}
+
+/* One unit of a K format. */
+static void k_unit(const tsr_pack_kernels *kern, tsr_type type, tsr_scales kind, const uint8_t *const blocks[TSR_PANEL],
+                   size_t at, uint8_t *unit) {
+    uint8_t s[TSR_PANEL][16], groups[16 * TSR_PANEL];
+    size_t bytes = (size_t)(TSR_PANEL * group_bytes(kind));
+    uint8_t *d = unit + bytes;
+    for (int c = 0; c < TSR_PANEL; c++) {
+        tsr_unit_scales f = {.d = 0};
+        get_scales(type, blocks[c] + at, &f);
+        memcpy(s[c], f.s, 16);
+        store16(d + 2 * c, f.d);
+        if (has_m(kind)) store16(d + HALVES + 2 * c, f.m);
     }
-    store16(d + 2 * column, f->d);
-    if (kind == TSR_SCALES_F16_MIN || kind == TSR_SCALES_K32_MIN || kind == TSR_SCALES_K16_MIN)
-        store16(d + HALVES + 2 * column, f->m);
+    kern->transpose(s, groups);
+    memcpy(unit, groups, bytes);
+}
+
+void tsr_pack_scale_units(const tsr_pack_kernels *kern, tsr_type type, const uint8_t *const blocks[TSR_PANEL], int64_t count,
+                          uint8_t *units) {
+    const tsr_layout *l = tsr_layout_of(type);
+    size_t block_bytes = (size_t)tsr_type_get(type)->block_bytes, unit_bytes = tsr_layout_unit_bytes(l);
+    switch (l->scales) {
+    case TSR_SCALES_NONE: return;
+    case TSR_SCALES_F16: halves(blocks, block_bytes, count, units); return;
+    case TSR_SCALES_F16_MIN: half_pairs(blocks, block_bytes, count, units); return;
+    case TSR_SCALES_E8M0: exponents(blocks, block_bytes, count, units); return;
+    default: break;
+    }
+    for (int64_t u = 0; u < count; u++) k_unit(kern, type, l->scales, blocks, (size_t)u * block_bytes, units + (size_t)u * unit_bytes);
 }

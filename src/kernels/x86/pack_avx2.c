@@ -1,6 +1,6 @@
 /* pack_avx2.c: columns to lines with AVX2, 8 columns (half a line) at a time: a transposition of 32-bit elements, which are four
  * codes or two 16-bit weights. */
-#include "kernels/pack.h"
+#include "kernels/pack_get_codes.h"
 
 #include <immintrin.h>
 
@@ -23,6 +23,24 @@ static inline void transpose8(const __m256i in[8], __m256i out[8]) {
         out[r] = _mm256_permute2x128_si256(a[r], b[r], 0x20);
         out[r + 4] = _mm256_permute2x128_si256(a[r], b[r], 0x31);
     }
+}
+
+void tsr_pack_get_codes__avx2(tsr_type type, const uint8_t *blocks, int64_t k, uint8_t *codes) {
+    get_codes(type, blocks, k, codes);
+}
+
+/* A step rotates the 8 bits of (row, element) left by one; four exchange row and element. */
+void tsr_pack_transpose__avx2(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]) {
+    __m128i a[16], b[16];
+    for (int c = 0; c < 16; c++) a[c] = _mm_loadu_si128((const void *)in[c]);
+    for (int step = 0; step < 4; step++) {
+        for (int r = 0; r < 8; r++) {
+            b[2 * r] = _mm_unpacklo_epi8(a[r], a[r + 8]);
+            b[2 * r + 1] = _mm_unpackhi_epi8(a[r], a[r + 8]);
+        }
+        for (int c = 0; c < 16; c++) a[c] = b[c];
+    }
+    for (int j = 0; j < 16; j++) _mm_storeu_si128((void *)(out + 16 * j), a[j]);
 }
 
 static inline void store(uint8_t *p, __m256i v) { _mm256_storeu_si256((void *)p, v); }
