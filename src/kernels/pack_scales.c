@@ -2,6 +2,7 @@
 #include "kernels/pack.h"
 #include "quant/blocks.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static inline uint16_t load16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
@@ -22,43 +23,50 @@ static void put_iq4_xs(const uint8_t s[8], tsr_block_iq4_xs *b) {
     for (int j = 0; j < 4; j++) b->scales_l[j] = (uint8_t)((s[2 * j] & 15) | (s[2 * j + 1] & 15) << 4);
 }
 
-/* K formats. */
-static void get_scales(tsr_type type, const uint8_t *block, tsr_unit_scales *f) {
-    const void *v = block;
+/* tsr_q3_k_unpack_scales less 32 and tsr_q4_k_unpack_scales (m behind s), in words: packing spends its time here. */
+static void get_q3_k(const uint8_t packed[12], uint8_t s[16]) {
+    uint64_t low, high, eight = 0x0101010101010101u;
+    uint32_t h;
+    memcpy(&low, packed, 8);
+    memcpy(&h, packed + 8, 4);
+    high = h | (uint64_t)(h >> 2) << 32; /* of scales 0..7 in the lowest two bits of each byte, of 8..15 in bits 4 and 5 */
+    for (int i = 0; i < 2; i++) {
+        uint64_t w = (low >> 4 * i & 15 * eight) | (high >> 4 * i & 3 * eight) << 4;
+        w = ((w | 128 * eight) - 32 * eight) ^ 128 * eight; /* the top bit keeps borrows within a byte */
+        memcpy(s + 8 * i, &w, 8);
+    }
+}
+
+static void get_q4_k(const uint8_t packed[12], uint8_t s[16]) {
+    uint32_t w[3], four = 0x01010101u;
+    memcpy(w, packed, sizeof w);
+    for (int i = 0; i < 2; i++) { /* scales, mins */
+        uint32_t first = w[i] & 63 * four, last = (w[2] >> 4 * i & 15 * four) | (w[i] >> 6 & 3 * four) << 4;
+        uint64_t both = first | (uint64_t)last << 32;
+        memcpy(s + 8 * i, &both, 8);
+    }
+}
+
+/* The groups' bytes of a K format. */
+static inline void get_groups(tsr_type type, const uint8_t *block, uint8_t s[16]) {
     switch (type) {
-    case TSR_Q2_K: {
-        const tsr_block_q2_k *b = v;
-        f->d = b->d;
-        f->m = b->dmin;
-        memcpy(f->s, b->scales, 16);
-        break;
-    }
-    case TSR_Q3_K: {
-        const tsr_block_q3_k *b = v;
-        f->d = b->d;
-        tsr_q3_k_unpack_scales(b->scales, f->s);
-        for (int j = 0; j < 16; j++) f->s[j] = (uint8_t)(f->s[j] - 32);
-        break;
-    }
-    case TSR_Q4_K:
-    case TSR_Q5_K: { /* both begin alike */
-        const tsr_block_q4_k *b = v;
-        f->d = b->d;
-        f->m = b->dmin;
-        tsr_q4_k_unpack_scales(b->scales, f->s, f->s + 8);
-        break;
-    }
-    case TSR_Q6_K: {
-        const tsr_block_q6_k *b = v;
-        f->d = b->d;
-        memcpy(f->s, b->scales, 16);
-        break;
-    }
-    case TSR_IQ4_XS:
-        f->d = load16(block);
-        get_iq4_xs(v, f->s);
-        break;
+    case TSR_Q2_K: memcpy(s, block + offsetof(tsr_block_q2_k, scales), 16); break;
+    case TSR_Q3_K: get_q3_k(block + offsetof(tsr_block_q3_k, scales), s); break;
+    case TSR_Q4_K: get_q4_k(block + offsetof(tsr_block_q4_k, scales), s); break;
+    case TSR_Q5_K: get_q4_k(block + offsetof(tsr_block_q5_k, scales), s); break;
+    case TSR_Q6_K: memcpy(s, block + offsetof(tsr_block_q6_k, scales), 16); break;
+    case TSR_IQ4_XS: get_iq4_xs((const void *)block, s); break;
     default: break;
+    }
+}
+
+/* Where d is; dmin, if there is one, is behind it. */
+static size_t d_offset(tsr_type type) {
+    switch (type) {
+    case TSR_Q2_K: return offsetof(tsr_block_q2_k, d);
+    case TSR_Q3_K: return offsetof(tsr_block_q3_k, d);
+    case TSR_Q6_K: return offsetof(tsr_block_q6_k, d);
+    default: return 0;
     }
 }
 
@@ -163,15 +171,14 @@ static void exponents(const uint8_t *const blocks[TSR_PANEL], size_t block_bytes
 /* One unit of a K format. */
 static void k_unit(const tsr_pack_kernels *kern, tsr_type type, tsr_scales kind, const uint8_t *const blocks[TSR_PANEL],
                    size_t at, uint8_t *unit) {
-    uint8_t s[TSR_PANEL][16], groups[16 * TSR_PANEL];
-    size_t bytes = (size_t)(TSR_PANEL * group_bytes(kind));
+    uint8_t s[TSR_PANEL][16] = {{0}}, groups[16 * TSR_PANEL];
+    size_t bytes = (size_t)(TSR_PANEL * group_bytes(kind)), d_at = d_offset(type);
     uint8_t *d = unit + bytes;
     for (int c = 0; c < TSR_PANEL; c++) {
-        tsr_unit_scales f = {.d = 0};
-        get_scales(type, blocks[c] + at, &f);
-        memcpy(s[c], f.s, 16);
-        store16(d + 2 * c, f.d);
-        if (has_m(kind)) store16(d + HALVES + 2 * c, f.m);
+        const uint8_t *block = blocks[c] + at;
+        get_groups(type, block, s[c]);
+        memcpy(d + 2 * c, block + d_at, 2);
+        if (has_m(kind)) memcpy(d + HALVES + 2 * c, block + d_at + 2, 2);
     }
     kern->transpose(s, groups);
     memcpy(unit, groups, bytes);
