@@ -34,9 +34,10 @@ void tsr_pack_lines__scalar(const uint8_t *codes, size_t stride, int code_bits, 
     if (high_bits == 1)
         for (int v = 0; v < TSR_QUADS; v++)
             for (int i = 0; i < 8; i++) {
-                int byte = 0;
-                for (int b = 0; b < 8; b++) byte |= (q[v][8 * i + b] >> code_bits & 1) << b;
-                high[8 * v + i] = (uint8_t)byte;
+                uint64_t w;
+                memcpy(&w, q[v] + 8 * i, sizeof w);
+                w = w >> code_bits & 0x0101010101010101u;
+                high[8 * v + i] = (uint8_t)((w * 0x0102040810204080u) >> 56); /* bit 0 of byte b to bit 56 + b */
             }
 }
 
@@ -146,6 +147,7 @@ void tsr_pack_with(const tsr_pack_kernels *kern, const tsr_packed *p, const void
     uint8_t pad[MAX_CHUNK_BYTES];
     pad_blocks(p, pad);
     for (int64_t panel = first; panel < last; panel++) pack_panel(kern, p, rows, row_bytes, panel, pad);
+    if (kern->finish) kern->finish();
 }
 
 void tsr_pack(const tsr_packed *p, const void *rows, size_t row_bytes, int64_t first, int64_t last) {

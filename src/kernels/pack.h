@@ -31,12 +31,14 @@ typedef struct tsr_pack_kernels {
     /* codes[k] = the unsigned codes of k weights of a type with codes of up to 8 bits; k a multiple of its block. */
     void (*get_codes)(tsr_type type, const uint8_t *blocks, int64_t k, uint8_t *codes);
     /* low (code_bits lines of 64 bytes) and high (high_bits lines) of a block of 32 k; column c's codes at codes + c * stride.
-     * All of low and high is written. */
+     * All of low and high is written; they are 64-byte aligned. */
     void (*lines)(const uint8_t *codes, size_t stride, int code_bits, int high_bits, uint8_t *low, uint8_t *high);
     /* The 16 lines of a block of 16-bit weights; column c's 32 weights at weights + c * stride. */
     void (*lines16)(const uint8_t *weights, size_t stride, uint8_t *lines);
     /* out[16 j + c] = in[c][j]: 16 scales of 16 columns */
     void (*transpose)(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]);
+    /* After the last line, on the thread that wrote it: before whatever else it does. NULL: nothing to do. */
+    void (*finish)(void);
 } tsr_pack_kernels;
 
 /* The record of a tier, which must be one that the CPU has. */
@@ -53,6 +55,7 @@ void tsr_pack_lines16__avx2(const uint8_t *weights, size_t stride, uint8_t *line
 void tsr_pack_lines16__avx512(const uint8_t *weights, size_t stride, uint8_t *lines);
 void tsr_pack_transpose__scalar(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]);
 void tsr_pack_transpose__avx2(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]);
+void tsr_pack_finish__avx512(void);
 
 /* `count` units of all columns, from blocks to the scale plane; column c's blocks begin at blocks[c]. */
 void tsr_pack_scale_units(const tsr_pack_kernels *kern, tsr_type type, const uint8_t *const blocks[TSR_PANEL], int64_t count,

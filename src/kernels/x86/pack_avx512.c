@@ -3,6 +3,12 @@
 
 #include <immintrin.h>
 
+/* Lines are written once and read much later, by others: past the caches, without reading what was there before. Out of cache
+ * this nearly doubles the rate. Such stores are in no order with others until the fence. */
+static inline void stream(uint8_t *line, __m512i v) { _mm512_stream_si512((void *)line, v); }
+
+void tsr_pack_finish__avx512(void) { _mm_sfence(); }
+
 /* r[d] lane L = element d of lane L of a, b, c and d, side by side. */
 static inline void transpose4(__m512i a, __m512i b, __m512i c, __m512i d, __m512i r[4]) {
     __m512i ab_lo = _mm512_unpacklo_epi32(a, b), ab_hi = _mm512_unpackhi_epi32(a, b);
@@ -43,7 +49,7 @@ static inline void store_pairs(const __m512i q[TSR_QUADS], int shift, uint8_t *l
             __m512i pair = _mm512_and_si512(_mm512_srl_epi16(q[4 * l + f], right), mask);
             line = _mm512_or_si512(line, _mm512_sll_epi16(pair, _mm_cvtsi32_si128(2 * f)));
         }
-        _mm512_storeu_si512(lines + 64 * l, line);
+        stream(lines + 64 * l, line);
     }
 }
 
@@ -51,12 +57,12 @@ void tsr_pack_lines__avx512(const uint8_t *codes, size_t stride, int code_bits, 
     __m512i q[TSR_QUADS];
     vectors(codes, stride, q);
     if (code_bits == 8) {
-        for (int v = 0; v < TSR_QUADS; v++) _mm512_storeu_si512(low + 64 * v, q[v]);
+        for (int v = 0; v < TSR_QUADS; v++) stream(low + 64 * v, q[v]);
     } else if (code_bits == 4) {
         const __m512i mask = _mm512_set1_epi8(15);
         for (int g = 0; g < 4; g++) {
             __m512i odd = _mm512_slli_epi16(_mm512_and_si512(q[2 * g + 1], mask), 4);
-            _mm512_storeu_si512(low + 64 * g, _mm512_or_si512(_mm512_and_si512(q[2 * g], mask), odd));
+            stream(low + 64 * g, _mm512_or_si512(_mm512_and_si512(q[2 * g], mask), odd));
         }
     } else {
         store_pairs(q, 0, low);
@@ -64,7 +70,9 @@ void tsr_pack_lines__avx512(const uint8_t *codes, size_t stride, int code_bits, 
     if (high_bits == 2) store_pairs(q, code_bits, high);
     if (high_bits == 1) {
         const __m512i bit = _mm512_set1_epi8((char)(1 << code_bits));
-        for (int v = 0; v < TSR_QUADS; v++) _store_mask64((__mmask64 *)(void *)(high + 8 * v), _mm512_test_epi8_mask(q[v], bit));
+        long long m[TSR_QUADS];
+        for (int v = 0; v < TSR_QUADS; v++) m[v] = (long long)_mm512_test_epi8_mask(q[v], bit);
+        stream(high, _mm512_set_epi64(m[7], m[6], m[5], m[4], m[3], m[2], m[1], m[0]));
     }
 }
 
@@ -78,9 +86,9 @@ void tsr_pack_lines16__avx512(const uint8_t *weights, size_t stride, uint8_t *li
     for (int d = 0; d < 4; d++) {
         __m512i a_lo = _mm512_shuffle_i32x4(r[0][d], r[1][d], 0x44), a_hi = _mm512_shuffle_i32x4(r[0][d], r[1][d], 0xee);
         __m512i b_lo = _mm512_shuffle_i32x4(r[2][d], r[3][d], 0x44), b_hi = _mm512_shuffle_i32x4(r[2][d], r[3][d], 0xee);
-        _mm512_storeu_si512(lines + 64 * d, _mm512_shuffle_i32x4(a_lo, b_lo, 0x88));
-        _mm512_storeu_si512(lines + 64 * (4 + d), _mm512_shuffle_i32x4(a_lo, b_lo, 0xdd));
-        _mm512_storeu_si512(lines + 64 * (8 + d), _mm512_shuffle_i32x4(a_hi, b_hi, 0x88));
-        _mm512_storeu_si512(lines + 64 * (12 + d), _mm512_shuffle_i32x4(a_hi, b_hi, 0xdd));
+        stream(lines + 64 * d, _mm512_shuffle_i32x4(a_lo, b_lo, 0x88));
+        stream(lines + 64 * (4 + d), _mm512_shuffle_i32x4(a_lo, b_lo, 0xdd));
+        stream(lines + 64 * (8 + d), _mm512_shuffle_i32x4(a_hi, b_hi, 0x88));
+        stream(lines + 64 * (12 + d), _mm512_shuffle_i32x4(a_hi, b_hi, 0xdd));
     }
 }
