@@ -34,15 +34,21 @@ void tsr_pack_lines__scalar(const uint8_t *codes, size_t stride, int code_bits, 
     if (high_bits == 1)
         for (int v = 0; v < TSR_QUADS; v++)
             for (int i = 0; i < 8; i++) {
-                int byte = 0;
-                for (int b = 0; b < 8; b++) byte |= (q[v][8 * i + b] >> code_bits & 1) << b;
-                high[8 * v + i] = (uint8_t)byte;
+                uint64_t w;
+                memcpy(&w, q[v] + 8 * i, sizeof w);
+                w = w >> code_bits & 0x0101010101010101u;
+                high[8 * v + i] = (uint8_t)((w * 0x0102040810204080u) >> 56); /* bit 0 of byte b to bit 56 + b */
             }
 }
 
 void tsr_pack_lines16__scalar(const uint8_t *weights, size_t stride, uint8_t *lines) {
     for (int c = 0; c < TSR_PANEL; c++, weights += stride)
         for (int v = 0; v < 16; v++) memcpy(lines + LINE * v + 4 * c, weights + 4 * v, 4);
+}
+
+void tsr_pack_transpose__scalar(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]) {
+    for (int c = 0; c < TSR_PANEL; c++)
+        for (int j = 0; j < 16; j++) out[TSR_PANEL * j + c] = in[c][j];
 }
 
 /* The four codes of a column in vector v, from the lines of a block: byte i of the result is byte 4 c + i of the vector. */
@@ -104,19 +110,6 @@ static void pad_blocks(const tsr_packed *p, uint8_t blocks[MAX_CHUNK_BYTES]) {
         tsr_pack_put_scales(p->type, &(tsr_unit_scales){.d = 0}, blocks + i * type->block_bytes);
 }
 
-/* Scales of all columns of `count` units from `unit` on; column c's blocks begin at blocks[c]. */
-static void pack_scales(const tsr_packed *p, int64_t panel, int64_t unit, int64_t count, const uint8_t *const blocks[TSR_PANEL]) {
-    size_t bytes = (size_t)tsr_type_get(p->type)->block_bytes;
-    for (int64_t u = 0; u < count; u++) {
-        uint8_t *out = unit_scales(p, panel, unit + u);
-        for (int c = 0; c < TSR_PANEL; c++) {
-            tsr_unit_scales scales;
-            tsr_pack_get_scales(p->type, blocks[c] + (size_t)u * bytes, &scales);
-            tsr_pack_store_scales(p->layout->scales, &scales, c, out);
-        }
-    }
-}
-
 static void pack_panel(const tsr_pack_kernels *kern, const tsr_packed *p, const uint8_t *rows, size_t row_bytes, int64_t panel,
                        const uint8_t *pad) {
     const tsr_layout *l = p->layout;
@@ -127,16 +120,14 @@ static void pack_panel(const tsr_pack_kernels *kern, const tsr_packed *p, const 
     memset(end - LINE, 0, l->code_bits == 16 ? 0 : LINE); /* what the scale plane does not fill of its last line */
     for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
         int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
-        const uint8_t *blocks[TSR_PANEL];
+        const uint8_t *blocks[TSR_PANEL], *here = rows + k / type->block_elems * type->block_bytes;
         for (int c = 0; c < TSR_PANEL; c++) {
-            blocks[c] = pad;
-            if (c < columns)
-                blocks[c] = rows + (size_t)(panel * TSR_PANEL + c) * row_bytes + (size_t)(k / type->block_elems * type->block_bytes);
+            blocks[c] = c < columns ? here + (size_t)(panel * TSR_PANEL + c) * row_bytes : pad;
             if (l->code_bits == 16) {
                 memcpy(codes[c], blocks[c], (size_t)count * 2);
                 memset(codes[c] + count * 2, 0, (size_t)(-count & (TSR_BLOCK_K - 1)) * 2);
             } else {
-                tsr_pack_get_codes(p->type, blocks[c], count, codes[c]);
+                kern->get_codes(p->type, blocks[c], count, codes[c]);
             }
         }
         for (int64_t b = 0; b < count; b += TSR_BLOCK_K) {
@@ -147,7 +138,7 @@ static void pack_panel(const tsr_pack_kernels *kern, const tsr_packed *p, const 
                 kern->lines(codes[0] + b, sizeof *codes, l->code_bits, l->high_bits, low,
                             (uint8_t *)high_lines(p, panel, (k + b) / TSR_BLOCK_K));
         }
-        if (l->scales != TSR_SCALES_NONE) pack_scales(p, panel, k / l->unit_k, count / l->unit_k, blocks);
+        tsr_pack_scale_units(kern, p->type, blocks, count / l->unit_k, unit_scales(p, panel, k / l->unit_k));
     }
 }
 
@@ -156,6 +147,7 @@ void tsr_pack_with(const tsr_pack_kernels *kern, const tsr_packed *p, const void
     uint8_t pad[MAX_CHUNK_BYTES];
     pad_blocks(p, pad);
     for (int64_t panel = first; panel < last; panel++) pack_panel(kern, p, rows, row_bytes, panel, pad);
+    if (kern->finish) kern->finish();
 }
 
 void tsr_pack(const tsr_packed *p, const void *rows, size_t row_bytes, int64_t first, int64_t last) {
@@ -223,7 +215,7 @@ static void group_scale(tsr_scales kind, const tsr_unit_scales *f, int g, float 
     case TSR_SCALES_K32: *scale = d * (float)(f->s[g] - 32); break;
     case TSR_SCALES_K32_MIN:
         *scale = d * (float)f->s[g];
-        *min = -(m * (float)f->t[g]);
+        *min = -(m * (float)f->s[8 + g]);
         break;
     case TSR_SCALES_K16: *scale = d * (float)(int8_t)f->s[g]; break;
     case TSR_SCALES_K16_MIN:
