@@ -68,6 +68,8 @@ VARIANTS = {
                                 dict(n_rot=32)),
     "qwen3moe": (mm.Spec(arch="qwen3moe", key=32, **MOE), dict(n_expert_used=3)),
     "qwen3moe-all-experts": (mm.Spec(arch="qwen3moe", key=32, **(MOE | dict(used=6))), dict(n_expert_used=5)),
+    "qwen3moe-expert-length-from-dense": (mm.Spec(arch="qwen3moe", key=32, ff=192, **MOE, meta={
+        "expert_feed_forward_length": None}), {}),
     "gemma3": (mm.Spec(**GEMMA, meta=GEMMA_META), dict(
         window=0, post_norms=False, embd_scale=1.0, rope_base=1e4, rope_base_local=1e6, qk_norm=False,
         is_sliding=[True] * 7)),

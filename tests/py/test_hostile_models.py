@@ -176,6 +176,11 @@ def test_metadata(spec, key, value, tmp_path):
     must_fail(model, tmp_path, full.replace(".", r"\."), *([FITS[key]] if key in FITS else []))
 
 
+def test_a_value_out_of_range_is_not_called_missing(tmp_path):
+    model = mm.build(mm.Spec(meta={"attention.layer_norm_rms_epsilon": -1.0}))
+    must_fail(model, tmp_path, r"llama\.attention\.layer_norm_rms_epsilon is -1")
+
+
 @pytest.mark.parametrize("arch", ["gpt9", "", "LLAMA", "x" * 300, "bert"])
 def test_unknown_architecture(arch, tmp_path):
     model = mm.build(LLAMA)
