@@ -8,7 +8,7 @@
 static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     (void)kern;
     const tsr_type_info *type = tsr_type_get(t->type);
-    if (!type->computes) return "no kernel for this format";
+    if (!type->computes) return "Tessera does not compute with this format; get the model in another quantisation";
     if (op == TSR_OP_VECTOR && t->type != TSR_F32 && t->type != TSR_F16 && t->type != TSR_BF16)
         return "norms, biases and factors must be F32, F16 or BF16";
     return NULL;

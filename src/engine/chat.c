@@ -22,10 +22,16 @@ static tsr_code render(const tsr_model *m, const char *source, size_t n, json_t 
 tsr_code tsr_chat_render(const tsr_model *m, const char *request_json, const char *template_override, char **out, tsr_error *err) {
     const char *source = template_override ? template_override : m->chat_template.s;
     size_t n = template_override ? strlen(template_override) : m->chat_template.n;
+    *out = NULL;
     if (!source) return tsr_fail(err, TSR_E_UNSUPPORTED, "the model has no chat template: give one, or use the raw prompt");
     json_error_t where;
+    if (!request_json) return tsr_fail(err, TSR_E_ARG, "chat request: is NULL, must be JSON");
     json_t *vars = json_loads(request_json, JSON_REJECT_DUPLICATES, &where);
-    if (!vars) return tsr_fail(err, TSR_E_ARG, "chat request, line %d, column %d: %s", where.line, where.column, where.text);
+    if (!vars) {
+        char shown[sizeof where.text]; /* it quotes the request */
+        return tsr_fail(err, TSR_E_ARG, "chat request, line %d, column %d: %s", where.line, where.column,
+                        tsr_printable(where.text, strlen(where.text), shown, sizeof shown));
+    }
     tsr_code code = TSR_OK;
     if (!json_is_object(vars) || !json_is_array(json_object_get(vars, "messages")))
         code = tsr_fail(err, TSR_E_ARG, "chat request: must be an object with an array \"messages\"");

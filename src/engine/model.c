@@ -86,18 +86,29 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
 
+/* Messages of the reader name the file already (of a split model: the one at fault); all others get it here. */
+static void name_file(const tsr_gguf *g, tsr_error *err) {
+    char label[TSR_GGUF_LABEL];
+    for (int i = 0; err && i < g->n_files; i++) {
+        size_t n = strlen(tsr_gguf_label(g, i, label));
+        if (strncmp(err->message, label, n) == 0 && err->message[n] == ':') return;
+    }
+    tsr_fail_prefix(err, "%s", tsr_gguf_label(g, 0, label));
+}
+
 tsr_model *tsr_model_open(const char *path, const tsr_model_params *params, tsr_error *err) {
     tsr_model_params p = params ? *params : tsr_model_params_default();
+    if (!path || !*path) {
+        tsr_fail(err, TSR_E_ARG, "no path to open: give the .gguf file of a model");
+        return NULL;
+    }
     tsr_model *m = calloc(1, sizeof *m);
     if (!m) {
         tsr_fail(err, TSR_E_NOMEM, "out of memory");
         return NULL;
     }
     if (open_parts(m, path, &p, err) == TSR_OK) return m;
-    if (m->gguf) { /* the reader names the file itself */
-        char shown[256];
-        tsr_fail_prefix(err, "%s", tsr_printable(path, strlen(path), shown, sizeof shown));
-    }
+    if (m->gguf) name_file(m->gguf, err); /* else the file could not be opened, or has no part in the error */
     tsr_model_close(m);
     return NULL;
 }

@@ -22,6 +22,11 @@ struct tsr_session {
 
 tsr_session_params tsr_session_params_default(void) { return (tsr_session_params){0}; }
 
+static tsr_code check_kv_type(const char *name, tsr_kv_type type, tsr_error *err) {
+    if (type == TSR_KV_F16 || type == TSR_KV_F32) return TSR_OK;
+    return tsr_fail(err, TSR_E_ARG, "%s: unknown KV cache type %d, must be %d (f16) or %d (f32)", name, (int)type, TSR_KV_F16, TSR_KV_F32);
+}
+
 static tsr_code check_params(const tsr_model *m, tsr_session_params *p, tsr_error *err) {
     if (!m->net) return tsr_fail(err, TSR_E_ARG, "the model was opened with vocab_only: it has no weights to run");
     int64_t trained = m->net->hparams.n_ctx_train;
@@ -31,7 +36,9 @@ static tsr_code check_params(const tsr_model *m, tsr_session_params *p, tsr_erro
     if (p->n_batch == 0) p->n_batch = DEFAULT_BATCH;
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
     if (p->n_threads < 0) return tsr_fail(err, TSR_E_ARG, "thread count %d is negative", p->n_threads);
-    if (p->kv_k > TSR_KV_F32 || p->kv_v > TSR_KV_F32) return tsr_fail(err, TSR_E_ARG, "unknown KV cache type");
+    tsr_code code = check_kv_type("kv_k", p->kv_k, err);
+    if (code == TSR_OK) code = check_kv_type("kv_v", p->kv_v, err);
+    if (code != TSR_OK) return code;
     if (p->n_threads == 0) {
         tsr_cpuset cpus;
         tsr_cpuset_read("", &cpus);
@@ -88,7 +95,11 @@ static double seconds(void) {
 static tsr_code check_tokens(const tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
     int64_t n_vocab = s->model->net->hparams.n_vocab;
     size_t room = tsr_session_capacity(s) - s->length;
-    if (n == 0) return tsr_fail(err, TSR_E_ARG, "no tokens to evaluate");
+    if (n == 0 || !tokens)
+        return tsr_fail(err, TSR_E_ARG, n == 0 ? "no tokens to evaluate" : "the tokens to evaluate are NULL");
+    if (want != TSR_LOGITS_NONE && want != TSR_LOGITS_LAST && want != TSR_LOGITS_ALL)
+        return tsr_fail(err, TSR_E_ARG, "unknown kind of logits %d: must be %d (none), %d (last) or %d (all)", (int)want,
+                        TSR_LOGITS_NONE, TSR_LOGITS_LAST, TSR_LOGITS_ALL);
     if (n > room)
         return tsr_fail(err, TSR_E_LIMIT, "%zu tokens do not fit: the context holds %zu and %zu are in use (open a larger one)", n,
                         tsr_session_capacity(s), s->length);

@@ -3,11 +3,21 @@
 
 tsr_code tsr_tokenize(const tsr_model *m, const char *text, size_t n_bytes, unsigned flags, tsr_token **out, size_t *n_out,
                       tsr_error *err) {
+    if (!text && n_bytes > 0) {
+        *out = NULL;
+        *n_out = 0;
+        return tsr_fail(err, TSR_E_ARG, "the text to tokenize is NULL, but has %zu bytes", n_bytes);
+    }
     return tsr_tokenizer_encode(m->tokenizer, text, n_bytes, flags, out, n_out, err);
 }
 
 tsr_code tsr_detokenize(const tsr_model *m, const tsr_token *tokens, size_t n, unsigned flags, char **out, size_t *n_out,
                         tsr_error *err) {
+    if (!tokens && n > 0) {
+        *out = NULL;
+        if (n_out) *n_out = 0;
+        return tsr_fail(err, TSR_E_ARG, "the tokens to detokenize are NULL, but there are %zu", n);
+    }
     return tsr_tokenizer_decode(m->tokenizer, tokens, n, flags, out, n_out, err);
 }
 

@@ -66,6 +66,10 @@ tsr_gguf *tsr_gguf_open(const char *path, tsr_error *err);
 tsr_gguf *tsr_gguf_parse(const void *data, size_t n, const char *name, tsr_error *err);
 void tsr_gguf_close(tsr_gguf *g);
 
+#define TSR_GGUF_LABEL 320 /* bytes of a printable path in messages */
+/* The path of file i as messages show it; every message of this room begins with it. Returns out. */
+const char *tsr_gguf_label(const tsr_gguf *g, int i, char out[TSR_GGUF_LABEL]);
+
 const tsr_gguf_kv *tsr_gguf_find(const tsr_gguf *g, const char *key);
 const tsr_gguf_tensor *tsr_gguf_find_tensor(const tsr_gguf *g, const char *name);
 

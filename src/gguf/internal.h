@@ -12,8 +12,6 @@
 #define TSR_GGUF_ALIGNMENT_MAX (16u << 20) /* bytes */
 #define TSR_GGUF_COUNT_MAX     (1u << 20)  /* keys, and tensors, of one file */
 
-#define TSR_GGUF_LABEL 320 /* bytes of a printable path in messages */
-
 /* Bytes of one value; 0 for strings, arrays and unknown types. */
 size_t tsr_gguf_vtype_size(uint32_t type);
 
@@ -29,9 +27,6 @@ tsr_code tsr_gguf_read_image(tsr_gguf *g, tsr_error *err);
 
 /* Says what the file that does not start with "GGUF" seems to be, and what to do about it. Always fails. */
 tsr_code tsr_gguf_refuse_foreign(const char *label, const uint8_t *p, size_t n, tsr_error *err);
-
-/* The path of file i as messages show it. Returns out. */
-const char *tsr_gguf_label(const tsr_gguf *g, int i, char out[TSR_GGUF_LABEL]);
 
 /* Names in order, to search by bisection and to find duplicates. Sorting instead of hashing: no input is slow. */
 typedef struct tsr_gguf_entry {

@@ -5,6 +5,7 @@
  *   - Operands need no alignment beyond their element type; nothing outside the stated extents is read or written.
  *   - Any length is allowed, 0 included; tails are the kernel's business.
  *   - Results are within the bound that tests/check states of the result in double precision.
+ *   - NaN is never lost: where an operand of a result is NaN, so is the result (of softmax, every result).
  *   - Functions are pure: no allocation, no locks, no state. Threads have FTZ and DAZ set (core/threads.h).
  * Names are a grammar: operation, operand types, tile, `__isa`; a record's *_name tells it to users.
  */

@@ -7,7 +7,7 @@
 typedef struct attention_job {
     tsr_forward *f;
     const tsr_layer *layer;
-    int64_t il, m, pos;
+    int64_t il, pos;
     bool swa;
 } attention_job;
 
@@ -75,7 +75,7 @@ static void attend(void *ctx, int64_t item, int thread) {
 void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m, int64_t pos) {
     const tsr_hparams *h = &f->net->hparams;
     const tsr_layer *l = &f->net->weights.layers[il];
-    attention_job job = {.f = f, .layer = l, .il = il, .m = m, .pos = pos, .swa = h->n_swa > 0 && h->is_swa[il]};
+    attention_job job = {.f = f, .layer = l, .il = il, .pos = pos, .swa = h->n_swa > 0 && h->is_swa[il]};
     tsr_forward_matmul(f, &l->attn_q, 0, l->attn_q_bias, f->h, m, f->q);
     tsr_forward_matmul(f, &l->attn_k, 0, l->attn_k_bias, f->h, m, f->k);
     tsr_forward_matmul(f, &l->attn_v, 0, l->attn_v_bias, f->h, m, f->v);

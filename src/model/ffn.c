@@ -33,6 +33,10 @@ void tsr_forward_ffn(tsr_forward *f, int64_t il, int64_t m) {
     tsr_forward_matmul(f, &l->ffn_down, 0, l->ffn_down_bias, f->gate, m, f->h);
 }
 
+/* Scores are never negative, but they can be NaN. Then the NaN are the best: the logits will be NaN too, and the sampler
+ * reports them. No expert is ever chosen twice, as `rows` has room for each token once. */
+#define TAKEN (-1.0f)
+
 /* Per token: scores of the X experts -> the best `used` of them and their weights. */
 static void route_row(void *ctx, int64_t row, int thread) {
     (void)thread;
@@ -48,14 +52,13 @@ static void route_row(void *ctx, int64_t row, int thread) {
     for (int64_t s = 0; s < h->n_expert_used; s++) { /* the best first; equal scores: the lower expert */
         int64_t best = -1;
         for (int64_t e = 0; e < h->n_expert; e++)
-            if (score[e] >= 0.0f && (best < 0 || score[e] > score[best])) best = e;
-        if (best < 0) best = s; /* every score is NaN: the logits will be NaN too, and the sampler reports them */
+            if (score[e] != TAKEN && (best < 0 || isnan(score[e]) || score[e] > score[best])) best = e;
         chosen[s] = (int32_t)best;
         weight[s] = score[best];
         sum += weight[s];
-        score[best] = -1.0f; /* taken: scores are never negative */
+        score[best] = TAKEN;
     }
-    float scale = h->expert_norm ? h->expert_scale / (sum > 6.103515625e-5f ? sum : 6.103515625e-5f) : h->expert_scale;
+    float scale = h->expert_norm ? h->expert_scale / (sum < 6.103515625e-5f ? 6.103515625e-5f : sum) : h->expert_scale;
     for (int64_t s = 0; s < h->n_expert_used; s++) weight[s] *= scale;
 }
 

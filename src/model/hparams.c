@@ -125,7 +125,10 @@ static void read_experts(reader *r, tsr_hparams *h) {
         return;
     }
     h->n_expert_used = need_int(r, "expert_used_count", 1, h->n_expert);
-    h->n_ff_expert = opt_int(r, "expert_feed_forward_length", 1, 1 << 24, h->n_ff);
+    /* Without the key: Mixtral's experts are as wide as a dense layer; families that are made of experts split one among those
+     * in use (as llama.cpp reads them). */
+    int64_t usual = h->arch->experts_required && r->code == TSR_OK ? h->n_ff / h->n_expert_used : h->n_ff;
+    h->n_ff_expert = opt_int(r, "expert_feed_forward_length", 1, 1 << 24, usual);
     h->expert_norm = opt_bool(r, "expert_weights_norm", true);
     h->expert_scale = opt_f32(r, "expert_weights_scale", 1e-6f, 1e6f, 1.0f);
     h->expert_sigmoid = opt_int(r, "expert_gating_func", 1, 2, 1) == 2;
@@ -195,9 +198,9 @@ tsr_code tsr_hparams_read(const tsr_gguf *g, int64_t n_vocab, tsr_hparams *h, ts
     h->n_embd = need_int(&r, "embedding_length", 1, 1 << 20);
     h->n_ctx_train = need_int(&r, "context_length", 1, 1ll << 32);
     h->n_ff = r.code == TSR_OK ? uniform_int(&r, "feed_forward_length", 1, 1 << 24, h->n_layer, 0) : 0;
-    h->norm_eps = opt_f32(&r, "attention.layer_norm_rms_epsilon", 0.0f, 1.0f, -1.0f);
-    if (r.code == TSR_OK && h->norm_eps < 0.0f)
-        r.code = tsr_fail(err, TSR_E_FORMAT, "%s.attention.layer_norm_rms_epsilon is missing", r.arch);
+    if (r.code == TSR_OK && !tsr_gguf_find(g, full_key(&r, "attention.layer_norm_rms_epsilon")))
+        r.code = tsr_fail(err, TSR_E_FORMAT, "%s is missing; the file is no complete language model", r.key);
+    h->norm_eps = opt_f32(&r, "attention.layer_norm_rms_epsilon", 0.0f, 1.0f, 0.0f);
     read_attention(&r, h);
     if (r.code == TSR_OK) read_window(&r, h);
     if (r.code == TSR_OK) read_experts(&r, h);

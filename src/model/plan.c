@@ -2,6 +2,8 @@
 #include "core/memory.h"
 #include "model/forward.h"
 
+#include <string.h>
+
 /* One array of the plan: where its pointer is, and how many 4-byte elements it has. */
 typedef struct region {
     void *pointer; /* address of a float * or int32_t * of tsr_forward */
@@ -42,7 +44,7 @@ static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
     f->work_bytes = total;
     uint8_t *next = f->work;
     for (int i = 0; i < p->n; i++) {
-        *(void **)p->regions[i].pointer = next;
+        memcpy(p->regions[i].pointer, &next, sizeof next); /* not through a void **, which a float * is not */
         region_bytes(&p->regions[i], &bytes);
         next += bytes;
     }

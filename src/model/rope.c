@@ -20,7 +20,7 @@ static double yarn_keep(const tsr_hparams *h, double base, int64_t i) {
     return 1.0 - fmin(1.0, fmax(0.0, ramp));
 }
 
-/* Llama 3.1: waves longer than the training context / low_freq_factor are stretched by `factor`, shorter than / high_freq_factor
+/* Llama 3.1, when the file names the scaling instead of holding its result as a tensor of divisors: waves longer than the training context / low_freq_factor are stretched by `factor`, shorter than / high_freq_factor
  * are kept, a blend between (the reference implementation's formula). */
 static double llama3_freq(const tsr_rope_params *p, double freq) {
     double turns = (double)p->n_ctx_orig * freq / (2.0 * pi);
@@ -30,7 +30,7 @@ static double llama3_freq(const tsr_rope_params *p, double freq) {
     return (1.0 - smooth) * freq / p->factor + smooth * freq;
 }
 
-tsr_code tsr_rope_init(tsr_rope *r, const tsr_hparams *h, bool swa, const float *divisors, tsr_error *err) {
+tsr_code tsr_rope_init(tsr_rope *r, const tsr_hparams *h, bool swa, const float *divisors, const char *name, tsr_error *err) {
     const tsr_rope_params *p = &h->rope;
     *r = (tsr_rope){.pairs = h->arch->rope_pairs, .n_half = h->n_rot / 2, .magnitude = 1.0f};
     r->freq = calloc((size_t)r->n_half + 1, sizeof *r->freq);
@@ -40,10 +40,11 @@ tsr_code tsr_rope_init(tsr_rope *r, const tsr_hparams *h, bool swa, const float 
     for (int64_t i = 0; i < r->n_half; i++) {
         double freq = pow(base, -2.0 * (double)i / (double)h->n_rot);
         if (divisors && !(divisors[i] > 0.0f && isfinite(divisors[i])))
-            return tsr_fail(err, TSR_E_FORMAT, "rope factor tensor: element %lld is %g, must be above 0", (long long)i, (double)divisors[i]);
+            return tsr_fail(err, TSR_E_FORMAT, "tensor %s: element %lld is %g, must be above 0; the file is damaged", name, (long long)i,
+                            (double)divisors[i]);
         if (divisors) freq /= divisors[i];
         if (stretched && p->scaling == TSR_ROPE_LINEAR) freq /= p->factor;
-        if (stretched && p->scaling == TSR_ROPE_LLAMA3) freq = llama3_freq(p, freq);
+        if (stretched && p->scaling == TSR_ROPE_LLAMA3 && !divisors) freq = llama3_freq(p, freq);
         if (stretched && p->scaling == TSR_ROPE_YARN) {
             double keep = yarn_keep(h, base, i) * p->ext_factor;
             freq = freq / p->factor * (1.0 - keep) + freq * keep;

@@ -12,8 +12,8 @@ typedef struct tsr_rope {
     float magnitude;    /* rotated vectors are multiplied by this */
 } tsr_rope;
 
-/* swa: for sliding-window layers (own base, no stretching). divisors: [n_half] from the file, or NULL. */
-tsr_code tsr_rope_init(tsr_rope *r, const tsr_hparams *h, bool swa, const float *divisors, tsr_error *err);
+/* swa: for sliding-window layers (own base, no stretching). divisors: [n_half] from the file's tensor `name`, or NULL. */
+tsr_code tsr_rope_init(tsr_rope *r, const tsr_hparams *h, bool swa, const float *divisors, const char *name, tsr_error *err);
 void tsr_rope_free(tsr_rope *r);
 
 /* cos_sin[n_half][2] for one position. */

@@ -236,6 +236,17 @@ static tsr_code allocate(binder *b) {
     return TSR_OK;
 }
 
+static tsr_code fail_unknown(const binder *b, const char *name) {
+    char shown[128];
+    tsr_printable(name, strlen(name), shown, sizeof shown);
+    long long layer;
+    if (sscanf(name, "blk.%9lld.", &layer) == 1 && layer >= b->h->n_layer)
+        return tsr_fail(b->err, TSR_E_FORMAT, "tensor %s is of a layer beyond %s.block_count, which is %lld", shown, b->h->arch->name,
+                        (long long)b->h->n_layer);
+    return tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is not one that %s models have: this is a variant Tessera does not know",
+                    shown, b->h->arch->name);
+}
+
 static tsr_code bind_all(binder *b) {
     tsr_code code = TSR_OK;
     for (size_t i = 0; code == TSR_OK && i < sizeof model_rows / sizeof *model_rows; i++)
@@ -245,10 +256,11 @@ static tsr_code bind_all(binder *b) {
             code = bind_row(b, &layer_rows[i], layer, &b->w->layers[layer]);
     if (code != TSR_OK) return code;
     for (size_t i = 0; i < b->g->n_tensors; i++)
-        if (!b->used[i])
-            return tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is not one that %s models have: this is a variant Tessera does not know",
-                            b->g->tensors[i].name, b->h->arch->name);
-    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
+        if (!b->used[i]) return fail_unknown(b, b->g->tensors[i].name);
+    if (b->w->output.name) return TSR_OK;
+    b->w->output = b->w->token_embd; /* tied: the embeddings are multiplied, too, and `info` tells by what */
+    for (size_t i = 0; i < b->g->n_tensors; i++)
+        if (b->w->placements[i].weight == &b->w->token_embd) b->w->placements[i].op = TSR_OP_MATMUL;
     return TSR_OK;
 }
 

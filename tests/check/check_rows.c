@@ -62,6 +62,21 @@ static void softmax_case(check *c, int64_t n, check_fill fill) {
     check_release(c);
 }
 
+/* One NaN among the elements: its result is NaN, and of softmax every result. */
+static void nan_case(check *c, int64_t n, check_fill fill) {
+    if (fill != CHECK_NORMAL) return;
+    int64_t at = check_between(c, 0, (int)n - 1);
+    for (int which = 0; which < 3; which++) {
+        float *x = check_floats(c, n, fill), *up = check_floats(c, n, fill);
+        x[at] = NAN;
+        if (which == 0) c->kern->silu_mul(x, up, n);
+        if (which == 1) c->kern->gelu_mul(x, up, n);
+        if (which == 2) c->kern->softmax(x, n);
+        for (int64_t i = 0; i < n; i++) check_near(c, isnan(x[i]), which == 2 || i == at, 0.0, "NaN lost", i);
+        check_release(c);
+    }
+}
+
 static void to_f16_case(check *c, int64_t n, check_fill fill) {
     float *x = check_floats(c, n, fill);
     uint16_t *y = check_operand(c, n, sizeof *y);
@@ -111,6 +126,7 @@ static const struct {
 } entries[] = {
     {"rms_norm", norm_case, bench_norm},       {"silu_mul", silu_case, bench_silu},       {"gelu_mul", gelu_case, bench_gelu},
     {"softmax", softmax_case, bench_softmax}, {"f32_to_f16", to_f16_case, bench_to_f16},
+    {"nan", nan_case, NULL},
 };
 
 void check_rows_kernels(check *c) {
@@ -119,7 +135,7 @@ void check_rows_kernels(check *c) {
         for (int l = 0; l < N_LENGTHS; l++)
             for (int fill = 0; fill < CHECK_FILLS; fill++) entries[e].run_case(c, lengths[l], (check_fill)fill);
         double seconds = 0.0;
-        if (c->bench) {
+        if (c->bench && entries[e].bench) {
             row_bench b = {c->kern, check_floats(c, BENCH_N, CHECK_NORMAL), check_floats(c, BENCH_N, CHECK_NORMAL),
                            check_operand(c, BENCH_N, sizeof(uint16_t))};
             seconds = check_time(entries[e].bench, &b);

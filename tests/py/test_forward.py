@@ -3,6 +3,7 @@ tier that this host has, with 1 and 2 threads, in one batch, token by token and 
 
 Measure: reference.row_error, the largest |logit - reference| of a row over the largest |reference| of that row.
 """
+import ctypes as C
 import functools
 import zlib
 
@@ -67,6 +68,8 @@ VARIANTS = {
                                 dict(n_rot=32)),
     "qwen3moe": (mm.Spec(arch="qwen3moe", key=32, **MOE), dict(n_expert_used=3)),
     "qwen3moe-all-experts": (mm.Spec(arch="qwen3moe", key=32, **(MOE | dict(used=6))), dict(n_expert_used=5)),
+    "qwen3moe-expert-length-from-dense": (mm.Spec(arch="qwen3moe", key=32, ff=192, **MOE, meta={
+        "expert_feed_forward_length": None}), {}),
     "gemma3": (mm.Spec(**GEMMA, meta=GEMMA_META), dict(
         window=0, post_norms=False, embd_scale=1.0, rope_base=1e4, rope_base_local=1e6, qk_norm=False,
         is_sliding=[True] * 7)),
@@ -176,6 +179,48 @@ def test_f16_kv_cache_is_close(case, name):
             got = [feed(model.session(n_ctx=N_TOKENS), tokens, mode) for mode in ("batch", "single")]
         for logits in got:
             assert reference.row_error(logits, expected) < 5e-3
+
+
+def test_llama3_scaling_is_the_same_as_type_and_as_tensor(tmp_path):
+    """Files hold it as rope_freqs.weight; a type of that name means the same, and both together mean it once."""
+    typed = {"rope.freq_base": 1e4, "rope.scaling.type": "llama3", "rope.scaling.factor": 8.0,
+             "rope.scaling.original_context_length": 64}
+    specs = {"tensor": mm.Spec(rope_factors=True, meta={"rope.freq_base": 1e4}), "type": mm.Spec(meta=typed),
+             "both": mm.Spec(rope_factors=True, meta=typed)}
+    got = {}
+    for name, spec in specs.items():
+        path = mm.save(mm.build(spec, 5), tmp_path / f"{name}.gguf")
+        with tsr.Model(path) as model:
+            got[name] = model.session(n_ctx=N_TOKENS, kv_f32=True).eval(range(N_TOKENS))
+    expected = reference.Reference(tmp_path / "tensor.gguf").logits(range(N_TOKENS))
+    for name, logits in got.items():
+        assert reference.row_error(logits, expected) < TOLERANCE, name
+
+
+@pytest.mark.parametrize("original, used", [(64, "long"), (256, "short"), (None, "short")])
+@pytest.mark.parametrize("kind", ["longrope", None])
+def test_longrope_factors(tmp_path, original, used, kind):
+    """The set for the training context of 256 divides the frequencies, with or without a scaling type."""
+    path = mm.save(mm.build(mm.Spec(rope_factors=True), 5), tmp_path / "freqs.gguf")
+    expected = reference.Reference(path).logits(range(N_TOKENS))
+    meta = {"rope.scaling.original_context_length": original, "rope.scaling.type": kind}
+    model = mm.build(mm.Spec(rope_factors=True, meta=meta), 5)
+    right, kind_of = model.tensors.pop("rope_freqs.weight")
+    model.tensors["rope_factors_long.weight"] = (right if used == "long" else right * 3, kind_of)
+    model.tensors["rope_factors_short.weight"] = (right if used == "short" else right * 3, kind_of)
+    with tsr.Model(mm.save(model, tmp_path / "longrope.gguf")) as opened:
+        got = opened.session(n_ctx=N_TOKENS, kv_f32=True).eval(range(N_TOKENS))
+    assert reference.row_error(got, expected) < TOLERANCE
+
+
+def test_tied_output_tells_its_kernel(case):
+    """The embeddings of a tied model are multiplied, those of others only looked up."""
+    for name, has_kernel in (("llama-tied", True), ("llama", False)):
+        with tsr.Model(case(name)[0]) as model:
+            t, i = tsr.TensorInfo(), 0
+            while tsr.lib().tsr_model_tensor(model.handle, i, C.byref(t)) and t.name != b"token_embd.weight":
+                i += 1
+            assert t.name == b"token_embd.weight" and (t.kernel != b"-") == has_kernel, t.kernel
 
 
 def test_split_file_gives_the_same_logits(case, tmp_path):

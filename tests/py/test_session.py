@@ -179,12 +179,36 @@ def test_arguments_that_make_no_sense(session):
     assert len(session) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="tsr_session_eval takes any other number for TSR_LOGITS_ALL")
 def test_unknown_kind_of_logits(session):
     err = tsr.Error()
     _, p = tsr.i32(TOKENS)
     assert tsr.lib().tsr_session_eval(session.handle, p, 3, 77, C.byref(err)) == tsr.E_ARG
     assert "77" in err.text() and len(session) == 0
+
+
+def test_null_for_data(session, models):
+    """A count without data is an error of the caller, not a crash."""
+    lib, err, model = tsr.lib(), tsr.Error(), models["llama"].handle
+    assert lib.tsr_session_eval(session.handle, None, 3, tsr.LOGITS_LAST, C.byref(err)) == tsr.E_ARG
+    assert "NULL" in err.text() and len(session) == 0
+    tokens, text, n = C.POINTER(C.c_int32)(), C.c_void_p(), C.c_size_t(9)
+    assert lib.tsr_tokenize(model, None, 3, 0, C.byref(tokens), C.byref(n), C.byref(err)) == tsr.E_ARG
+    assert "NULL" in err.text() and not tokens and n.value == 0
+    assert lib.tsr_detokenize(model, None, 3, 0, C.byref(text), C.byref(n), C.byref(err)) == tsr.E_ARG
+    assert "NULL" in err.text() and not text
+    for path in (None, b""):
+        assert not lib.tsr_model_open(path, None, C.byref(err)) and err.code == tsr.E_ARG and "path" in err.text()
+
+
+@pytest.mark.parametrize("request_json, about", [
+    (None, "NULL"), (b"", "line 1"), (b"{", "line 1"), (b'{"messages": [], "messages": []}', "duplicate"), (b"[]", "messages"),
+    (b'{"messages": "\xff\xfe"}', "line 1"), (b'{"messages": [\x1b[31m]}', "line 1"), (b"[" * 100000, "line 1"),
+    (b'{"messages": {}}', "messages")])
+def test_chat_request_that_is_no_json(models, request_json, about):
+    lib, err, out = tsr.lib(), tsr.Error(), C.c_void_p(1)
+    lib.tsr_chat_render.argtypes = [C.c_void_p, C.c_char_p, C.c_char_p, C.POINTER(C.c_void_p), tsr.ERR]
+    assert lib.tsr_chat_render(models["llama"].handle, request_json, b"x", C.byref(out), C.byref(err)) == tsr.E_ARG
+    assert about in err.text() and not out and err.text().isprintable(), err.text()
 
 
 @pytest.mark.parametrize("params", [dict(n_ctx=-1), dict(n_batch=-1), dict(n_threads=-1),
@@ -204,7 +228,7 @@ def test_unknown_kv_type(models):
     p, err = tsr.lib().tsr_session_params_default(), tsr.Error()
     p.kv_k = 9
     assert not tsr.lib().tsr_session_open(models["llama"].handle, C.byref(p), C.byref(err))
-    assert err.code in (tsr.E_ARG, tsr.E_UNSUPPORTED) and "kv" in err.text().lower()
+    assert err.code in (tsr.E_ARG, tsr.E_UNSUPPORTED) and "kv_k" in err.text() and "9" in err.text()
 
 
 def test_default_context_is_the_training_context_up_to_4096(models, tmp_path):

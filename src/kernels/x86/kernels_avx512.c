@@ -60,13 +60,13 @@ static void tile_f32_6x4__avx512(const float *a, int64_t lda, const float *b, in
 }
 
 /* e^x = 2^n p(r) with n = round(x / ln 2), |r| <= ln 2 / 2, p the Taylor polynomial of degree 7 (below 1e-7 relative).
- * Results below the float range are 0, above it infinity. */
+ * Results below the float range are 0, above it infinity, and NaN stays NaN: min and max return their second operand then. */
 static inline __m512 exp_ps(__m512 x) {
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | 8);
     n = _mm512_min_ps(_mm512_max_ps(n, _mm512_set1_ps(-200.0f)), _mm512_set1_ps(200.0f));
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145751953125f), x); /* ln 2 in two parts: the high product is exact */
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860682030941723212e-6f), r);
-    r = _mm512_min_ps(_mm512_max_ps(r, _mm512_set1_ps(-1.0f)), _mm512_set1_ps(1.0f)); /* x = +-infinity */
+    r = _mm512_min_ps(_mm512_set1_ps(1.0f), _mm512_max_ps(_mm512_set1_ps(-1.0f), r)); /* x = +-infinity */
     __m512 p = _mm512_set1_ps(1.0f / 5040);
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
