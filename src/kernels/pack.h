@@ -1,5 +1,6 @@
 /* pack.h: the parts that packing is made of; packed.h is the interface. A column of a panel is one GGUF row, and goes
- *   GGUF blocks <-> codes in k order, one byte each (pack_get_codes.h, pack_codes.c) <-> lines of the code planes (pack.c, x86/pack_*.c)
+ *   GGUF blocks <-> codes in k order, one byte each (pack_get_codes.h and pack_codes.c)
+ *   codes <-> lines of the code planes (pack.c, x86/pack_*.c)
  *   GGUF blocks <-> scale fields <-> scale plane (pack_scales.c)
  */
 #ifndef TSR_KERNELS_PACK_H
@@ -16,8 +17,8 @@ void tsr_pack_put_codes(tsr_type type, const uint8_t *codes, int64_t k, uint8_t 
 
 /* What a block has besides codes, as it lies in the scale plane. */
 typedef struct tsr_unit_scales {
-    uint16_t d, m;       /* f16 bits of d and of m or dmin */
-    uint8_t s[16];       /* the bytes before d in a unit (packed.h), this column's: K32_MIN scales, then mins; E8M0 s[0] alone */
+    uint16_t d, m; /* f16 bits of d and of m or dmin */
+    uint8_t s[16]; /* this column's bytes before d in a unit (packed.h): K32_MIN scales, then mins; E8M0 s[0] alone */
 } tsr_unit_scales;
 
 /* Into one GGUF block; leaves the bytes of the codes. */
@@ -37,7 +38,8 @@ typedef struct tsr_pack_kernels {
     void (*lines16)(const uint8_t *weights, size_t stride, uint8_t *lines);
     /* out[16 j + c] = in[c][j]: 16 scales of 16 columns */
     void (*transpose)(const uint8_t in[TSR_PANEL][16], uint8_t out[16 * TSR_PANEL]);
-    /* After the last line, on the thread that wrote it: before whatever else it does. NULL: nothing to do. */
+    /* After the last line, on the thread that wrote it: makes the lines visible before what the thread stores next.
+     * NULL: they are already. */
     void (*finish)(void);
 } tsr_pack_kernels;
 

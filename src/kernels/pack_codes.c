@@ -5,34 +5,32 @@ void tsr_pack_get_codes__scalar(tsr_type type, const uint8_t *blocks, int64_t k,
     get_codes(type, blocks, k, codes);
 }
 
-/* --- low bits: `count` bytes hold a run of codes in each of their fields, lowest field first ------------------------------- */
-
+/* Low nibbles of codes[i] and codes[count + i] to q[i]. */
 static inline void put_nibbles(const uint8_t *restrict codes, int count, uint8_t *restrict q) {
     for (int i = 0; i < count; i += 8)
-        store64(q + i, (load64(codes + i) & EIGHT(15)) | (load64(codes + count + i) & EIGHT(15)) << 4);
+        store64(q + i, (load64(codes + i) & eight(15)) | (load64(codes + count + i) & eight(15)) << 4);
 }
 
-/* The inverse for bits shift, shift + 1 of the codes. */
+/* Bits shift, shift + 1 of codes[32 f + i] to bits 2 f, 2 f + 1 of q[i], i < 32. */
 static inline void put_pairs(const uint8_t *restrict codes, int shift, uint8_t *restrict q) {
     for (int i = 0; i < 32; i += 8) {
         uint64_t w = 0;
-        for (int f = 0; f < 4; f++) w |= (load64(codes + 32 * f + i) >> shift & EIGHT(3)) << 2 * f;
+        for (int f = 0; f < 4; f++) w |= (load64(codes + 32 * f + i) >> shift & eight(3)) << 2 * f;
         store64(q + i, w);
     }
 }
 
-/* --- high bits ------------------------------------------------------------------------------------------------------------- */
-
+/* Bit shift of codes[32 j + i] to bit j of q[i], i < 32. */
 static inline void put_bits(const uint8_t *restrict codes, int shift, uint8_t *restrict q) {
     for (int i = 0; i < 32; i += 8) {
         uint64_t w = 0;
-        for (int j = 0; j < 8; j++) w |= (load64(codes + 32 * j + i) >> shift & EIGHT(1)) << j;
+        for (int j = 0; j < 8; j++) w |= (load64(codes + 32 * j + i) >> shift & eight(1)) << j;
         store64(q + i, w);
     }
 }
 
-/* The inverse: bit i = bit 4 of byte i. The product moves bit 0 of byte i to bit 56 + i. */
-static inline uint8_t gather16(uint64_t codes) { return (uint8_t)(((codes >> 4 & EIGHT(1)) * 0x0102040810204080u) >> 56); }
+/* The inverse of spread16: bit i = bit 4 of byte i. The product moves bit 0 of byte i to bit 56 + i. */
+static inline uint8_t gather16(uint64_t codes) { return (uint8_t)(((codes >> 4 & eight(1)) * 0x0102040810204080u) >> 56); }
 
 /* --- formats of 32 weights: nibbles at qs, and perhaps the fifth bits at qh ------------------------------------------------ */
 

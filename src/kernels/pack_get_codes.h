@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* A byte in each of eight. */
-#define EIGHT(byte) (0x0101010101010101u * (byte))
+/* The byte in each of eight. */
+static inline uint64_t eight(uint8_t byte) { return 0x0101010101010101u * byte; }
 
 static inline uint64_t load64(const uint8_t *p) {
     uint64_t w;
@@ -36,15 +36,15 @@ static const simple_block simple_mxfp4 = {sizeof(tsr_block_mxfp4), offsetof(tsr_
 static inline void get_nibbles(const uint8_t *restrict q, int count, uint8_t *restrict codes) {
     for (int i = 0; i < count; i += 8) {
         uint64_t w = load64(q + i);
-        store64(codes + i, w & EIGHT(15));
-        store64(codes + count + i, w >> 4 & EIGHT(15));
+        store64(codes + i, w & eight(15));
+        store64(codes + count + i, w >> 4 & eight(15));
     }
 }
 
 /* Byte i = 16 where bit i is set, else 0. */
 static inline uint64_t spread16(uint8_t bits) {
-    uint64_t picked = EIGHT(bits) & 0x8040201008040201u; /* byte i: bit i alone */
-    return ((picked + EIGHT(0x7f)) & EIGHT(0x80)) >> 3;  /* a set bit carries into bit 7, and no further */
+    uint64_t picked = eight(bits) & 0x8040201008040201u; /* byte i: bit i alone */
+    return ((picked + eight(0x7f)) & eight(0x80)) >> 3;  /* a set bit carries into bit 7, and no further */
 }
 
 static inline __attribute__((always_inline)) void get_simple(const simple_block *f, const uint8_t *b, int64_t k, uint8_t *codes) {
@@ -66,14 +66,14 @@ static inline void get_q8_0(const tsr_block_q8_0 *b, int64_t k, uint8_t *codes) 
 /* Weight 128 h + 32 f + i: bits 2 f, 2 f + 1 of byte 32 h + i; Q3_K also bit 4 h + f of byte i. */
 static inline void get_q2_k(const tsr_block_q2_k *restrict b, uint8_t *restrict codes) {
     for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 32; i += 8) store64(codes + 32 * j + i, load64(b->qs + j / 4 * 32 + i) >> j % 4 * 2 & EIGHT(3));
+        for (int i = 0; i < 32; i += 8) store64(codes + 32 * j + i, load64(b->qs + j / 4 * 32 + i) >> j % 4 * 2 & eight(3));
 }
 
 static inline void get_q3_k(const tsr_block_q3_k *restrict b, uint8_t *restrict codes) {
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 32; i += 8) {
-            uint64_t low = load64(b->qs + j / 4 * 32 + i) >> j % 4 * 2 & EIGHT(3);
-            store64(codes + 32 * j + i, low | (load64(b->hmask + i) >> j & EIGHT(1)) << 2);
+            uint64_t low = load64(b->qs + j / 4 * 32 + i) >> j % 4 * 2 & eight(3);
+            store64(codes + 32 * j + i, low | (load64(b->hmask + i) >> j & eight(1)) << 2);
         }
 }
 
@@ -84,8 +84,8 @@ static inline void get_q4_k(const tsr_block_q4_k *restrict b, uint8_t *restrict 
 static inline void get_q5_k(const tsr_block_q5_k *restrict b, uint8_t *restrict codes) {
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 32; i += 8) {
-            uint64_t low = load64(b->qs + j / 2 * 32 + i) >> j % 2 * 4 & EIGHT(15);
-            store64(codes + 32 * j + i, low | (load64(b->qh + i) >> j & EIGHT(1)) << 4);
+            uint64_t low = load64(b->qs + j / 2 * 32 + i) >> j % 2 * 4 & eight(15);
+            store64(codes + 32 * j + i, low | (load64(b->qh + i) >> j & eight(1)) << 4);
         }
 }
 
@@ -93,8 +93,8 @@ static inline void get_q5_k(const tsr_block_q5_k *restrict b, uint8_t *restrict 
 static inline void get_q6_k(const tsr_block_q6_k *restrict b, uint8_t *restrict codes) {
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 32; i += 8) {
-            uint64_t low = load64(b->ql + j / 4 * 64 + j % 2 * 32 + i) >> j % 4 / 2 * 4 & EIGHT(15);
-            store64(codes + 32 * j + i, low | (load64(b->qh + j / 4 * 32 + i) >> j % 4 * 2 & EIGHT(3)) << 4);
+            uint64_t low = load64(b->ql + j / 4 * 64 + j % 2 * 32 + i) >> j % 4 / 2 * 4 & eight(15);
+            store64(codes + 32 * j + i, low | (load64(b->qh + j / 4 * 32 + i) >> j % 4 * 2 & eight(3)) << 4);
         }
 }
 

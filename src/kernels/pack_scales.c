@@ -195,5 +195,6 @@ void tsr_pack_scale_units(const tsr_pack_kernels *kern, tsr_type type, const uin
     case TSR_SCALES_E8M0: exponents(blocks, block_bytes, count, units); return;
     default: break;
     }
-    for (int64_t u = 0; u < count; u++) k_unit(kern, type, l->scales, blocks, (size_t)u * block_bytes, units + (size_t)u * unit_bytes);
+    for (int64_t u = 0; u < count; u++)
+        k_unit(kern, type, l->scales, blocks, (size_t)u * block_bytes, units + (size_t)u * unit_bytes);
 }
