@@ -96,6 +96,20 @@ def test_chat_ctrl_c_stops_the_answer_but_not_the_chat():
     assert finish(p) == 0
 
 
+def test_chat_help_fits_the_terminal():
+    p = start_chat("--color", "never")
+    p.setwinsize(40, 60)
+    for line, last in (("/help", "begins with /."), ("/set", "ignore-eos")):
+        p.send(line + "\r")
+        p.expect_exact("\033[?2004l")
+        p.expect(PROMPT)
+        text = p.before.replace("\r", "").replace("\033[?2004h", "")
+        assert all(len(row) < 60 for row in text.split("\n")), text
+        assert last in " ".join(text.split())
+    p.send("/exit\r")
+    assert finish(p) == 0
+
+
 def test_chat_exit_command():
     p = start_chat()
     p.send("/exit\r")
