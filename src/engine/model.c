@@ -174,9 +174,7 @@ bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
     const tsr_weight *w = p->weight;
     out->buffer = w ? w->buffer_type->name : "host";
     out->layout = w ? w->buffer_type->layout(w) : "f32";
-    /* Tied embeddings are read by rows, which costs nothing, and multiplied with as the output matrix, which does. */
-    bool tied = w == &m->net->weights.token_embd && m->net->weights.output.data == w->data;
-    out->kernel = w ? w->buffer_type->kernel(w, m->net->kern, tied ? TSR_OP_MATMUL : p->op) : "-";
+    out->kernel = w ? w->buffer_type->kernel(w, m->net->kern, p->op) : "-";
     out->reason = w ? w->reason : "";
     return true;
 }
