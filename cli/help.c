@@ -28,13 +28,13 @@ static void show_option(const option *o, const void *base, int width) {
     if (o->kind != OPTION_FLAG) snprintf(left + n, sizeof left - (size_t)n, " %s", o->value);
     show_default(o, base, value, sizeof value);
     snprintf(help, sizeof help, *value ? "%s (default %s)" : "%s", o->help, value);
-    enum { COLUMN = 32 };
+    int column = width < 64 ? 8 : 32; /* on a narrow terminal, below the option */
     int at = printf("%s", left);
-    if (at > COLUMN - 2) {
+    if (at > column - 2) {
         printf("\n");
         at = 0;
     }
-    put_wrapped(stdout, help, at, COLUMN, width);
+    put_wrapped(stdout, help, at, column, width);
 }
 
 static void heading(const char *title) {

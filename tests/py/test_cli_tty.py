@@ -41,6 +41,15 @@ def test_colours_only_where_they_are_wanted():
     assert "\033" not in help_text("--color", "never")
 
 
+def test_help_fits_a_narrow_terminal():
+    p = pexpect.spawn(BINARY, ["help", "run"], env=environment(NO_COLOR="1"), timeout=30, encoding="utf-8",
+                      dimensions=(40, 40))
+    text = p.read().replace("\r", "")
+    p.close()
+    options = text[text.index("Model:"):text.index("Examples:")]
+    assert max(map(len, options.split("\n"))) < 40 and "\n        the GGUF file (of a" in options
+
+
 def test_run_without_a_prompt_says_how_to_give_one():
     p = spawn("run", "-m", tiny())
     p.expect("give it with -p TEXT or -f FILE, or pipe it in")
