@@ -2,7 +2,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
-PROMPT  ?= Write a short story about a lighthouse keeper who finds a letter in a bottle.
+PROMPT  ?= What is the capital of France, and what is it famous for?
 
 export PREFIX DESTDIR PROMPT
 
@@ -11,7 +11,7 @@ export PREFIX DESTDIR PROMPT
 
 help:
 	@echo "make            build the release: build/release/cli/tessera"
-	@echo "make demo       build, fetch a small model and let it write (PROMPT=\"...\" says what)"
+	@echo "make demo       build, fetch a small model and let it answer (PROMPT=\"...\" says what)"
 	@echo "make test       everything CI runs; ends with a line 'N passed, N failed'"
 	@echo "make install    install to PREFIX ($(PREFIX)), below DESTDIR if set"
 	@echo "make asan       build with AddressSanitizer and UndefinedBehaviorSanitizer: build/asan"

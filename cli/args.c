@@ -256,6 +256,10 @@ int args_parse(const command *cmd, int argc, char **argv, void *settings, operan
             say_error("unexpected argument \"%s\"; did you mean -m %s?", extra, extra);
             return EXIT_USAGE;
         }
+        if (cmd->max_operands == 0 && find_option(cmd, settings, "prompt", strlen("prompt"), 0).o) {
+            say_error("unexpected argument \"%s\"; a text is given with -p \"...\", all of it in quotes", extra);
+            return EXIT_USAGE;
+        }
         say_error("unexpected argument \"%s\"; usage: tessera %s [options]%s%s", extra, cmd->name,
                   *cmd->operands ? " " : "", cmd->operands);
         return EXIT_USAGE;

@@ -138,6 +138,7 @@ static const option *settable(chat *c, const char *name, void **base) {
 }
 
 static void list_settings(chat *c) {
+    int width = term_width(stderr) - 1;
     const option *const tables[] = {generate_option_table, sampling_option_table};
     void *const bases[] = {&c->settings->generate, &c->settings->sampling};
     for (size_t i = 0; i < 2; i++) {
@@ -145,7 +146,8 @@ static void list_settings(chat *c) {
             char value[64];
             if (o->kind == OPTION_TEXTS) continue;
             args_show(o, bases[i], value, sizeof value);
-            fprintf(stderr, "  %-20s %-8s %s\n", o->name, value, o->help);
+            int at = fprintf(stderr, "  %-20s %-8s ", o->name, value);
+            put_wrapped(stderr, o->help, at, 32, width);
         }
     }
 }
@@ -223,14 +225,17 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 static int do_help(chat *c, const char *argument) {
     (void)c;
     (void)argument;
+    int width = term_width(stderr) - 1;
     for (size_t i = 0; i < N_COMMANDS; i++) {
         char left[48];
         snprintf(left, sizeof left, "/%s %s", commands[i].name, commands[i].argument);
-        fprintf(stderr, "  %-22s %s\n", left, commands[i].help);
+        int at = fprintf(stderr, "  %-22s ", left);
+        put_wrapped(stderr, commands[i].help, at, 25, width);
     }
-    fputs("Ctrl-C stops an answer. A message goes on to the next line after a backslash, or between two\n"
-          "lines of \"\"\"; pasted lines stay together. // at its start sends a message that begins with /.\n",
-          stderr);
+    put_wrapped(stderr,
+                "Ctrl-C stops an answer. A message goes on to the next line after a backslash, or between two lines of "
+                "\"\"\"; pasted lines stay together. // at its start sends a message that begins with /.",
+                0, 0, width);
     return EXIT_FINE;
 }
 

@@ -26,7 +26,7 @@ const option loading_option_table[] = {
 const option session_option_table[] = {
     {"ctx", 'c', OPTION_INT, "N", offsetof(session_options, n_ctx), 0, 1 << 24,
      "tokens of context (prompt and answer together); 0: what the model was trained with, at most 4096"},
-    {"threads", 't', OPTION_INT, "N", offsetof(session_options, n_threads), 0, 4096,
+    {"threads", 't', OPTION_INT, "N", offsetof(session_options, n_threads), 0, 1024,
      "threads; 0: the physical cores this process may use"},
     {"kv", 0, OPTION_CHOICE, "f16|f32", offsetof(session_options, kv), 0, 0, "format of the KV cache"},
     {0},

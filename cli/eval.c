@@ -65,6 +65,7 @@ typedef struct evaluation {
     double nll;      /* sum over scored positions, nat */
     double nll_sq;   /* sum of squares, for the standard error */
     size_t n_scored; /* positions whose next token is known */
+    double seconds;  /* the evaluation took, without the greedy continuation */
 } evaluation;
 
 /* ln of the sum of exp over logits [n_vocab]. */
@@ -191,7 +192,9 @@ static int write_results(const eval_settings *s, evaluation *ev, size_t batch) {
         for (size_t i = 0; i < ev->n; i++) fprintf(ev->json, "%s%d", i ? "," : "", ev->tokens[i]);
         fputs("],\n\"top\":[\n", ev->json);
     }
+    double started = now_seconds();
     int status = evaluate(ev, batch);
+    ev->seconds = now_seconds() - started;
     if (status != EXIT_FINE || !ev->json) return status;
     fprintf(ev->json, "],\n\"nll_mean\":%.6f,\n\"greedy\":[", ev->nll / (double)ev->n_scored);
     status = decode_greedily(ev, s->greedy);
@@ -199,12 +202,14 @@ static int write_results(const eval_settings *s, evaluation *ev, size_t batch) {
     return status;
 }
 
-static void show_perplexity(const evaluation *ev, double seconds, FILE *f) {
+static void show_perplexity(const evaluation *ev, FILE *f) {
     double n = (double)ev->n_scored, mean = ev->nll / n;
     double variance = ev->nll_sq / n - mean * mean;
     double error = n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0.0;
-    fprintf(f, "perplexity %.4f +/- %.4f (mean negative log-likelihood %.6f over %zu tokens), %.1f tok/s\n", exp(mean),
-            exp(mean) * error, mean, ev->n_scored, (double)ev->n / seconds);
+    fprintf(f, "perplexity %.4f", exp(mean));
+    if (ev->n_scored > 1) fprintf(f, " +/- %.4f", exp(mean) * error); /* of one value nobody knows the error */
+    fprintf(f, " (mean negative log-likelihood %.6f over %zu token%s), %.1f tok/s\n", mean, ev->n_scored,
+            ev->n_scored == 1 ? "" : "s", (double)ev->n / ev->seconds);
 }
 
 /* Rows of logits cost n_vocab floats each: as many at a time as fit into some 64 MB. */
@@ -242,16 +247,14 @@ static int run_evaluation(const eval_settings *s, engine *e, const tsr_token *to
     int status = s->json ? result_open(&out, s->json) : EXIT_FINE;
     if (status == EXIT_FINE) {
         ev.json = out.f;
-        double started = now_seconds();
         interrupt_watch(e->session);
         status = write_results(s, &ev, batch);
         interrupt_watch(NULL);
-        double seconds = now_seconds() - started;
         if (out.f) {
             int closed = result_close(&out, status == EXIT_FINE);
             if (status == EXIT_FINE) status = closed;
         }
-        if (status == EXIT_FINE) show_perplexity(&ev, seconds, s->json && strcmp(s->json, "-") == 0 ? stderr : stdout);
+        if (status == EXIT_FINE) show_perplexity(&ev, s->json && strcmp(s->json, "-") == 0 ? stderr : stdout);
     }
     free(ev.best);
     return status;

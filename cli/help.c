@@ -9,22 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes text wrapped to width, continuing at column indent; the cursor is at column `at` when it starts. */
-static void wrap(const char *text, int at, int indent, int width) {
-    while (at < indent) at += printf(" ");
-    int line_start = at;
-    for (; *text; text += *text == ' ') {
-        int word = (int)strcspn(text, " ");
-        if (at > line_start && at + 1 + word > width) {
-            printf("\n%*s", indent, "");
-            at = line_start = indent;
-        }
-        at += printf("%s%.*s", at > line_start ? " " : "", word, text);
-        text += word;
-    }
-    printf("\n");
-}
-
 static int help_width(void) {
     int width = term_width(stdout) - 1;
     return width > 110 ? 110 : width;
@@ -44,13 +28,13 @@ static void show_option(const option *o, const void *base, int width) {
     if (o->kind != OPTION_FLAG) snprintf(left + n, sizeof left - (size_t)n, " %s", o->value);
     show_default(o, base, value, sizeof value);
     snprintf(help, sizeof help, *value ? "%s (default %s)" : "%s", o->help, value);
-    enum { COLUMN = 32 };
+    int column = width < 64 ? 8 : 32; /* on a narrow terminal, below the option */
     int at = printf("%s", left);
-    if (at > COLUMN - 2) {
+    if (at > column - 2) {
         printf("\n");
         at = 0;
     }
-    wrap(help, at, COLUMN, width);
+    put_wrapped(stdout, help, at, column, width);
 }
 
 static void heading(const char *title) {
@@ -75,7 +59,7 @@ void help_command(const command *cmd) {
     printf("Usage: tessera %s [options]%s%s\n", cmd->name, *cmd->operands ? " " : "", cmd->operands);
     if (*cmd->about) {
         printf("\n");
-        wrap(cmd->about, 0, 0, width);
+        put_wrapped(stdout, cmd->about, 0, 0, width);
     }
     for (const option_group *g = cmd->groups; g->title; g++) {
         heading(g->title);
@@ -93,7 +77,7 @@ void help_overview(const command *const *commands) {
     heading("Commands");
     for (; *commands; commands++) {
         int at = printf("  %s%s%s", bold, (*commands)->name, plain) - (int)(strlen(bold) + strlen(plain));
-        wrap((*commands)->summary, at, 14, help_width());
+        put_wrapped(stdout, (*commands)->summary, at, 14, help_width());
     }
     heading("Start here");
     show_lines("tessera chat -m model.gguf\n"

@@ -17,6 +17,9 @@ const option input_option_table[] = {
     {0},
 };
 
+/* A tokenizer takes no longer text. Some input never ends: /dev/zero, `yes`. */
+static const size_t longest_text = (size_t)1 << 30;
+
 int read_stream(FILE *f, const char *name, char **text, size_t *n) {
     size_t cap = 1 << 16, len = 0;
     char *data = malloc(cap);
@@ -25,6 +28,11 @@ int read_stream(FILE *f, const char *name, char **text, size_t *n) {
         len += fread(data + len, 1, cap - len - 1, f);
         interrupt_breaks_input(false);
         if (len + 1 < cap) break; /* end or error */
+        if (cap >= longest_text) {
+            say_error("%s is too long: at most %zu bytes are read; give a part of it", name, longest_text);
+            free(data);
+            return EXIT_FAILED;
+        }
         cap *= 2;
         char *more = realloc(data, cap);
         if (!more) free(data);

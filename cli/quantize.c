@@ -20,7 +20,7 @@ static const option own_options[] = {
      "every matrix in exactly TYPE, instead of more bits where they matter most"},
     {"allow-requantize", 0, OPTION_FLAG, NULL, offsetof(quantize_settings, allow_requantize), 0, 0,
      "accept a model that is already quantised, although quality is lost twice"},
-    {"threads", 't', OPTION_INT, "N", offsetof(quantize_settings, n_threads), 0, 4096,
+    {"threads", 't', OPTION_INT, "N", offsetof(quantize_settings, n_threads), 0, 1024,
      "threads; 0: the physical cores this process may use"},
     {"types", 0, OPTION_FLAG, NULL, offsetof(quantize_settings, types), 0, 0, "list the types there are"},
     {"verbose", 'v', OPTION_FLAG, NULL, offsetof(quantize_settings, verbose), 0, 0, "say what happens to each tensor"},

@@ -93,6 +93,21 @@ void put_clean(FILE *f, const char *s, size_t n, bool one_line) {
     }
 }
 
+void put_wrapped(FILE *f, const char *text, int at, int indent, int width) {
+    while (at < indent) at += fprintf(f, " ");
+    int line_start = at;
+    for (; *text; text += *text == ' ') {
+        int word = (int)strcspn(text, " ");
+        if (at > line_start && at + 1 + word > width) {
+            fprintf(f, "\n%*s", indent, "");
+            at = line_start = indent;
+        }
+        at += fprintf(f, "%s%.*s", at > line_start ? " " : "", word, text);
+        text += word;
+    }
+    fprintf(f, "\n");
+}
+
 double now_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

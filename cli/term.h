@@ -26,6 +26,10 @@ void say_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * U+FFFD; with one_line, newline and tab too become \n and \t. */
 void put_clean(FILE *f, const char *s, size_t n, bool one_line);
 
+/* Writes a paragraph and a newline, wrapped to width columns; further lines begin at column indent. `at` is the column
+ * of the cursor, spaces are written up to indent. */
+void put_wrapped(FILE *f, const char *text, int at, int indent, int width);
+
 /* A line on stderr with percentage, rate and time left. Nothing is shown when stderr is no terminal, and nothing in the
  * first half second, so that quick work stays silent. */
 typedef struct progress {

@@ -96,7 +96,7 @@ complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l prompt -s p -x 
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l file -s f -r -F -d 'read the text from FILE (- for standard input, which is also the default when it is not a terminal)'
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l no-special -d 'do not add the BOS and EOS tokens that the model asks for'
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l no-parse-special -d 'take the names of control tokens in the text as plain text'
-complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l pieces -d 'add each token\'s text'
+complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l pieces -d 'add how the vocabulary spells each token'
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l count -d 'print only how many tokens there are'
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l json -d 'print JSON'
 complete -c tessera -n '__fish_seen_subcommand_from tokenize' -l color -x -a 'auto always never' -d 'colours; auto: on a terminal, unless NO_COLOR is set'

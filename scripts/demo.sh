@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 model=$(python3 scripts/fetch_model.py smollm2 --print-path)
 printf '\n%s\n\n' "> $1"
-exec build/release/cli/tessera run -m "$model" -p "$1" -n 200
+exec build/release/cli/tessera run -m "$model" -p "$1" -n 256 --temp 0 # a model this small is at its best without dice

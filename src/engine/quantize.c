@@ -83,7 +83,7 @@ static tsr_code check_conversion(const quantize_run *r, const tsr_gguf_tensor *t
         return tsr_fail(
             err, TSR_E_ARG,
             "%s: tensor '%s' is already quantised to %s, and quantising it again to %s loses quality; start "
-            "from the F16, BF16 or F32 version of the model, or ask for requantising",
+            "from the F16, BF16 or F32 version of the model, or allow requantising (--allow-requantize)",
             path, shown, from->name, into->name);
     return TSR_OK;
 }

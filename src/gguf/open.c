@@ -46,7 +46,11 @@ static tsr_code refuse_kind(const char *label, mode_t mode, tsr_error *err) {
 static tsr_code map_file(tsr_gguf_file *f, const char *label, tsr_error *err) {
     /* O_NONBLOCK: opening a pipe that nobody writes to must not hang. It means nothing to regular files. */
     f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (f->fd < 0) return tsr_fail(err, TSR_E_IO, "%s: cannot open: %s", label, strerror(errno));
+    if (f->fd < 0)
+        return tsr_fail(err, TSR_E_IO, "%s: cannot open: %s%s", label, strerror(errno),
+                        errno != ENOENT          ? ""
+                        : strstr(f->path, "://") ? "; download the file first, Tessera reads local files"
+                                                 : "; check the path of the model");
     struct stat st;
     if (fstat(f->fd, &st) != 0) return tsr_fail(err, TSR_E_IO, "%s: cannot examine: %s", label, strerror(errno));
     if (!S_ISREG(st.st_mode)) return refuse_kind(label, st.st_mode, err);

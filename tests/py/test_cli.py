@@ -61,6 +61,8 @@ def test_every_command_explains_itself():
     (["run"], ["-m MODEL"]),
     (["run", "-m", "MODEL", "word"], ['"word"']),
     (["run", "model.gguf"], ["did you mean -m model.gguf"]),
+    (["run", "-m", "MODEL", "-t", "1025"], ["--threads", "0 to 1024"]),
+    (["detokenize", "-m", "MODEL", "1", "2"], ['"1"', '-p "..."']),
     (["run", "-m", "MODEL", "-p", "x", "-f", "y"], ["--prompt", "--file"]),
     (["run", "-m", "MODEL", "-p", "x", "-c", "-1"], ["--ctx", "0 to", '"-1"']),
     (["run", "-m", "MODEL", "-p", "x", "-c", "99999999999999999999"], ["--ctx"]),
@@ -116,6 +118,16 @@ def test_bad_model_files(tmp_path):
                 continue  # the vocabulary is in the half that is there
             assert (status, out) == (FAILED, ""), (path, command)
             assert path.name in err and err.startswith("tessera: error: ") and err.count("\n") == 1
+
+
+def test_missing_models_say_what_to_do(tmp_path):
+    assert "check the path" in cli("info", tmp_path / "none.gguf")[2]
+    assert "download the file first" in cli("info", "https://example.org/model.gguf")[2]
+
+
+def test_input_without_an_end():
+    status, out, err = cli("run", "-m", tiny(), "-f", "/dev/zero")
+    assert (status, out) == (FAILED, "") and "/dev/zero is too long" in err
 
 
 def test_bad_prompts(tmp_path):
@@ -426,7 +438,7 @@ def test_quantize(tmp_path):
     assert out.stat().st_size < tiny().stat().st_size / 2
     assert cli("run", "-m", out, "-p", "hello", "-n", "3")[0] == FINE
     status, _, err = cli("quantize", out, tmp_path / "again.gguf", "Q4_0")
-    assert status == FAILED and not (tmp_path / "again.gguf").exists()
+    assert status == FAILED and "--allow-requantize" in err and not (tmp_path / "again.gguf").exists()
     assert cli("quantize", "--allow-requantize", out, tmp_path / "again.gguf", "Q4_0")[0] == FINE
     status, _, err = cli("quantize", out, out, "Q4_0")
     assert status == USAGE and "same file" in err

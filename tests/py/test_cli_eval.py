@@ -43,6 +43,14 @@ def test_eval_json_is_what_the_model_says():
     assert float(re.search(r"perplexity ([\d.]+)", err)[1]) == pytest.approx(math.exp(j["nll_mean"]), rel=1e-5)
 
 
+def test_eval_of_two_tokens_claims_no_error_and_says_how_fast_it_read():
+    tokens = json.loads(cli("tokenize", "-m", tiny(), "-p", "ab", "--json")[1])["tokens"]
+    text = "ab" if len(tokens) == 2 else "a"
+    j, err = evaluate("--greedy", "200", text=text)
+    assert len(j["tokens"]) == 2, tokens
+    assert re.fullmatch(r"perplexity [\d.]+ \(mean negative log-likelihood [\d.]+ over 1 token\), [\d.]+ tok/s\n", err)
+
+
 def test_eval_of_a_text_longer_than_the_context():
     text = "the text and the engine " * 20
     whole, _ = evaluate("--greedy", "0", "-c", "1024", text=text)

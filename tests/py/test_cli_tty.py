@@ -41,6 +41,15 @@ def test_colours_only_where_they_are_wanted():
     assert "\033" not in help_text("--color", "never")
 
 
+def test_help_fits_a_narrow_terminal():
+    p = pexpect.spawn(BINARY, ["help", "run"], env=environment(NO_COLOR="1"), timeout=30, encoding="utf-8",
+                      dimensions=(40, 40))
+    text = p.read().replace("\r", "")
+    p.close()
+    options = text[text.index("Model:"):text.index("Examples:")]
+    assert max(map(len, options.split("\n"))) < 40 and "\n        the GGUF file (of a" in options
+
+
 def test_run_without_a_prompt_says_how_to_give_one():
     p = spawn("run", "-m", tiny())
     p.expect("give it with -p TEXT or -f FILE, or pipe it in")
@@ -93,6 +102,20 @@ def test_chat_ctrl_c_stops_the_answer_but_not_the_chat():
     p.sendintr()
     p.expect(PROMPT)
     p.sendeof()
+    assert finish(p) == 0
+
+
+def test_chat_help_fits_the_terminal():
+    p = start_chat("--color", "never")
+    p.setwinsize(40, 60)
+    for line, last in (("/help", "begins with /."), ("/set", "ignore-eos")):
+        p.send(line + "\r")
+        p.expect_exact("\033[?2004l")
+        p.expect(PROMPT)
+        text = p.before.replace("\r", "").replace("\033[?2004h", "")
+        assert all(len(row) < 60 for row in text.split("\n")), text
+        assert last in " ".join(text.split())
+    p.send("/exit\r")
     assert finish(p) == 0
 
 
