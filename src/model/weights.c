@@ -257,10 +257,7 @@ static tsr_code bind_all(binder *b) {
     if (code != TSR_OK) return code;
     for (size_t i = 0; i < b->g->n_tensors; i++)
         if (!b->used[i]) return fail_unknown(b, b->g->tensors[i].name);
-    if (b->w->output.name) return TSR_OK;
-    b->w->output = b->w->token_embd; /* tied: the embeddings are multiplied, too, and `info` tells by what */
-    for (size_t i = 0; i < b->g->n_tensors; i++)
-        if (b->w->placements[i].weight == &b->w->token_embd) b->w->placements[i].op = TSR_OP_MATMUL;
+    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
     return TSR_OK;
 }
 
