@@ -26,9 +26,10 @@ static plan lay_out(int64_t m, int64_t k) {
     plan p = {.blocks = (k + TSR_BLOCK_K - 1) / TSR_BLOCK_K};
     p.rows = paired ? 2 * m : m;
     p.entries = p.blocks + (paired ? 0 : residual_blocks(p.blocks));
-    p.codes = reserve(&p, p.rows * p.entries, TSR_BLOCK_K);
-    p.scale = reserve(&p, p.rows * p.entries, sizeof(float));
-    p.start = reserve(&p, p.rows * p.entries, 2 * sizeof(int32_t));
+    int64_t lanes = (p.rows + TSR_ACT8_GROUP - 1) / TSR_ACT8_GROUP * TSR_ACT8_GROUP;
+    p.codes = reserve(&p, lanes * p.entries, TSR_BLOCK_K);
+    p.scale = reserve(&p, lanes * p.entries, sizeof(float));
+    p.start = reserve(&p, lanes * p.entries, 2 * sizeof(int32_t));
     p.block = reserve(&p, p.entries, sizeof(int32_t));
     p.max = reserve(&p, m * p.blocks, sizeof(float));
     p.energy = reserve(&p, p.blocks, sizeof(float));
@@ -71,18 +72,38 @@ typedef struct row_view {
     const tsr_layout *layout;
 } row_view;
 
+/* Entry e of row r: 32 codes in quads, scale, and the sums of each half's codes. */
+static void put_codes(const row_view *v, int64_t r, int64_t e, const int8_t codes[TSR_BLOCK_K], float scale, int32_t sums[2]) {
+    const tsr_act8 *a = v->a;
+    int64_t g = r / TSR_ACT8_GROUP, lane = r % TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g), base = g * TSR_ACT8_GROUP * a->entries;
+    int8_t *quads = a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4;
+    for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * lanes * 4, codes + 4 * q, 4);
+    a->scale[base + e * lanes + lane] = scale;
+    if (v->layout->group_k == TSR_BLOCK_K) sums[0] += sums[1];
+    for (int h = 0; h < 2; h++) {
+        int64_t at = 2 * base + (2 * e + h) * lanes + lane;
+        if (v->layout->has_min) a->sum[at] = scale * (float)sums[h];
+        else a->start[at] = -v->layout->offset * sums[h];
+    }
+}
+
 /* Entry e of row r from the 32 activations at x; residual as in the kernel. */
 static void put_entry(const row_view *v, int64_t r, int64_t e, const float *x, float max, float *residual) {
-    const tsr_act8 *a = v->a;
-    int64_t at = r * a->entries + e;
     float scale = max / 127.0f;
+    int8_t codes[TSR_BLOCK_K];
     int32_t sums[2];
-    v->kern->act8_quantize(x, max > 0.0f ? 127.0f / max : 0.0f, scale, a->codes + at * TSR_BLOCK_K, sums, residual);
-    if (v->layout->group_k == TSR_BLOCK_K) sums[0] += sums[1];
-    a->scale[at] = scale;
-    for (int h = 0; h < 2; h++) {
-        if (v->layout->has_min) a->sum[2 * at + h] = scale * (float)sums[h];
-        else a->start[2 * at + h] = -v->layout->offset * sums[h];
+    v->kern->act8_quantize(x, max > 0.0f ? 127.0f / max : 0.0f, scale, codes, sums, residual);
+    put_codes(v, r, e, codes, scale, sums);
+}
+
+/* The lane after the last row, where there is one. */
+static void put_padding(const row_view *v) {
+    const tsr_act8 *a = v->a;
+    int64_t last = (a->rows - 1) / TSR_ACT8_GROUP;
+    static const int8_t zeros[TSR_BLOCK_K];
+    for (int64_t e = 0; tsr_act8_lanes(a, last) > tsr_act8_group_rows(a, last) && e < a->entries; e++) {
+        int32_t sums[2] = {0, 0};
+        put_codes(v, a->rows, e, zeros, 0.0f, sums);
     }
 }
 
@@ -131,5 +152,6 @@ void tsr_act8_quantize(tsr_act8 *a, void *work, const tsr_kernels *kern, const t
     if (pool) tsr_pool_barrier(pool, i);
     row_view v = {a, kern, layout};
     for (int64_t r = begin; r < end; r++) put_row(&v, &p, r, x + r * ldx, max + r * p.blocks);
+    if (i == 0) put_padding(&v);
     if (pool) tsr_pool_barrier(pool, i);
 }

@@ -12,14 +12,29 @@
 #include "core/threads.h"
 #include "kernels/packed.h"
 
+/* Rows are stored in groups of 8, side by side, so that a kernel walks one stream: element (entry, ..., lane) with `lanes` the rows of the
+ * group rounded up to 1 or an even number; a lane without a row holds zeros. Every group has the memory of 8 lanes. */
+enum { TSR_ACT8_GROUP = 8 };
+
 typedef struct tsr_act8 {
     int64_t rows, entries;
-    int8_t *codes;   /* [rows][entries][32], in quads: byte 4 v + i meets byte 4 c + i of vector v (packed.h) */
-    float *scale;    /* [rows][entries] */
-    int32_t *start;  /* [rows][entries][2] -offset * (sum of the codes that share a weight scale): layouts without min */
+    int8_t *codes;   /* per group [entries][8][lanes][4]: quad v of a lane meets byte 4 c + i of vector v (packed.h) */
+    float *scale;    /* per group [entries][lanes] */
+    int32_t *start;  /* per group [entries][2][lanes] -offset * (sum of the codes that share a weight scale): layouts without min */
     float *sum;      /* the same memory: scale * that sum: layouts with min. [1] is used where groups are of 16 */
     int32_t *block;  /* [entries] the block of weights that an entry meets */
 } tsr_act8;
+
+/* Rows and lanes of group g. */
+static inline int tsr_act8_group_rows(const tsr_act8 *a, int64_t g) {
+    int64_t left = a->rows - g * TSR_ACT8_GROUP;
+    return left < TSR_ACT8_GROUP ? (int)left : TSR_ACT8_GROUP;
+}
+
+static inline int tsr_act8_lanes(const tsr_act8 *a, int64_t g) {
+    int rows = tsr_act8_group_rows(a, g);
+    return rows == 1 ? 1 : (rows + 1) / 2 * 2;
+}
 
 /* With at most this many rows every block has its rounding errors, as a row of their own right after its row: time goes to reading
  * weights then. The product of row i is row 2 i + row 2 i + 1 of the kernels' results. */

@@ -22,12 +22,12 @@ static void act8_quantize__scalar(const float *x, float inverse, float scale, in
     }
 }
 
-/* Column sums of one block for one row of activations: dot[groups][16]. */
-static void block_dot(const uint8_t codes[TSR_QUADS * 64], const int8_t *x, int groups, int32_t *dot) {
+/* Column sums of one block for one lane of activations, whose quads are `stride` bytes apart: dot[groups][16]. */
+static void block_dot(const uint8_t codes[TSR_QUADS * 64], const int8_t *x, int64_t stride, int groups, int32_t *dot) {
     for (int i = 0; i < groups * TSR_PANEL; i++) dot[i] = 0;
     for (int v = 0; v < TSR_QUADS; v++)
         for (int c = 0; c < TSR_PANEL; c++)
-            for (int i = 0; i < 4; i++) dot[v * groups / TSR_QUADS * TSR_PANEL + c] += codes[v * 64 + 4 * c + i] * x[4 * v + i];
+            for (int i = 0; i < 4; i++) dot[v * groups / TSR_QUADS * TSR_PANEL + c] += codes[v * 64 + 4 * c + i] * x[v * stride + i];
 }
 
 /* total[16] += entry e of row r times its block */
@@ -35,13 +35,14 @@ static void add_entry(const tsr_act8 *a, int64_t r, int64_t e, const uint8_t *co
                       bool halves, double *total) {
     int groups = halves ? 2 : 1;
     int32_t dot[2 * TSR_PANEL];
-    int64_t at = r * a->entries + e;
-    block_dot(codes, a->codes + at * TSR_BLOCK_K, groups, dot);
+    int64_t g8 = r / TSR_ACT8_GROUP, lane = r % TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g8), base = g8 * TSR_ACT8_GROUP * a->entries;
+    block_dot(codes, a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4, 4 * lanes, groups, dot);
     for (int g = 0; g < groups; g++)
         for (int c = 0; c < TSR_PANEL; c++) {
-            double sum = dot[g * TSR_PANEL + c] + (has_min ? 0 : a->start[2 * at + g]);
-            total[c] += sum * scale[g * TSR_PANEL + c] * a->scale[at];
-            if (has_min) total[c] += (double)min[g * TSR_PANEL + c] * a->sum[2 * at + g];
+            int64_t half = 2 * base + (2 * e + g) * lanes + lane;
+            double sum = dot[g * TSR_PANEL + c] + (has_min ? 0 : a->start[half]);
+            total[c] += sum * scale[g * TSR_PANEL + c] * a->scale[base + e * lanes + lane];
+            if (has_min) total[c] += (double)min[g * TSR_PANEL + c] * a->sum[half];
         }
 }
 

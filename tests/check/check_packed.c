@@ -56,15 +56,17 @@ static void product(const tsr_packed *w, int64_t p, const tsr_act8 *a, int64_t r
     for (int64_t e = 0; e < a->entries; e++) {
         uint8_t codes[TSR_QUADS * 64];
         float scale[2 * TSR_PANEL], min[2 * TSR_PANEL];
-        int64_t at = r * a->entries + e;
+        int64_t g8 = r / TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g8), base = g8 * TSR_ACT8_GROUP * a->entries, lane = r % TSR_ACT8_GROUP;
+        const int8_t *quads = a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4;
         tsr_packed_block(w, p, a->block[e], codes, scale, min);
         for (int g = 0; g < groups; g++)
             for (int c = 0; c < TSR_PANEL; c++) {
-                double sum = w->layout->has_min ? 0.0 : a->start[2 * at + g];
+                int64_t half = 2 * base + (2 * e + g) * lanes + lane;
+                double sum = w->layout->has_min ? 0.0 : a->start[half];
                 for (int v = g * 8 / groups; v < (g + 1) * 8 / groups; v++)
-                    for (int i = 0; i < 4; i++) sum += codes[64 * v + 4 * c + i] * a->codes[at * TSR_BLOCK_K + 4 * v + i];
-                double term = sum * scale[g * TSR_PANEL + c] * a->scale[at];
-                double low = w->layout->has_min ? (double)min[g * TSR_PANEL + c] * a->sum[2 * at + g] : 0.0;
+                    for (int i = 0; i < 4; i++) sum += codes[64 * v + 4 * c + i] * quads[v * lanes * 4 + i];
+                double term = sum * scale[g * TSR_PANEL + c] * a->scale[base + e * lanes + lane];
+                double low = w->layout->has_min ? (double)min[g * TSR_PANEL + c] * a->sum[half] : 0.0;
                 want[c] += term + low;
                 bound[c] += (fabs(term) + fabs(low)) * (4.0 + (double)a->entries / 4) * 0x1p-24;
             }
