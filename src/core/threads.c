@@ -136,9 +136,16 @@ static void *worker_main(void *arg) {
     }
 }
 
-void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
-    unsigned mxcsr = _mm_getcsr();
+unsigned tsr_float_mode_enter(void) {
+    unsigned mode = _mm_getcsr();
     _mm_setcsr(JOB_MXCSR);
+    return mode;
+}
+
+void tsr_float_mode_restore(unsigned mode) { _mm_setcsr(mode); }
+
+void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
+    unsigned mode = tsr_float_mode_enter();
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     if (p->n == 1) {
         fn(ctx, 0, 1);
@@ -151,7 +158,7 @@ void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
         if (arrive(p, &p->finished, 0)) announce(&p->done);
         wait_change(p, 0, &p->done, done);
     }
-    _mm_setcsr(mxcsr);
+    tsr_float_mode_restore(mode);
 }
 
 void tsr_pool_barrier(tsr_pool *p, int i) {

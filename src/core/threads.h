@@ -31,6 +31,9 @@ int tsr_pool_size(const tsr_pool *p);
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
 /* Inside a job: waits until all n threads are here. What was written before is seen after. */
 void tsr_pool_barrier(tsr_pool *p, int i);
+/* The float mode of jobs (FTZ, DAZ, round to nearest, no traps) for work that the caller does itself; enter returns what restore takes. */
+unsigned tsr_float_mode_enter(void);
+void tsr_float_mode_restore(unsigned mode);
 /* Dynamic work split: hands out 0, 1, 2, ... count - 1 across threads, each once, and then count to whoever still asks.
  * Reset to 0 by tsr_pool_run before the job starts. It never runs past count, so a job of two phases asks for
  * tsr_pool_next(p, a) before and tsr_pool_next(p, a + b) after a barrier. */

@@ -104,8 +104,7 @@ static void output(tsr_forward *f, int64_t m, int64_t n, float *logits) {
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
 }
 
-tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
-                         tsr_error *err) {
+static tsr_code run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits, tsr_error *err) {
     embed(f, tokens, m, pos);
     for (int64_t il = 0; il < f->net->hparams.n_layer; il++) {
         if (atomic_load_explicit(f->cancel, memory_order_relaxed)) return tsr_fail(err, TSR_E_CANCELLED, "evaluation was cancelled");
@@ -113,4 +112,12 @@ tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int
     }
     if (n_logits > 0) output(f, m, n_logits, logits);
     return TSR_OK;
+}
+
+tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
+                         tsr_error *err) {
+    unsigned mode = tsr_float_mode_enter(); /* single rows are computed here, not in jobs */
+    tsr_code code = run(f, tokens, m, pos, logits, n_logits, err);
+    tsr_float_mode_restore(mode);
+    return code;
 }

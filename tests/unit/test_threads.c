@@ -200,6 +200,20 @@ static void look_at_state(void *ctx, int i, int n) {
     s->blocks_faults = sigismember(&set, SIGBUS) || sigismember(&set, SIGSEGV);
 }
 
+static void test_float_mode(void **state) {
+    (void)state;
+    struct thread_state s = {0};
+    unsigned original = _mm_getcsr(), odd = 0x1f80 | 0x6000 | 1;
+    _mm_setcsr(odd);
+    unsigned mode = tsr_float_mode_enter();
+    look_at_state(&s, 0, 1);
+    tsr_float_mode_restore(mode);
+    unsigned after = _mm_getcsr();
+    _mm_setcsr(original);
+    assert_true(s.flushed);
+    assert_int_equal(after, odd);
+}
+
 static void test_thread_state(void **state) {
     (void)state;
     unsigned original = _mm_getcsr(), odd = 0x1f80 | 0x6000 | 1; /* round to zero, a sticky flag; no FTZ, no DAZ */
@@ -436,7 +450,7 @@ static void test_latency(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums),      cmocka_unit_test(test_oversubscribed), cmocka_unit_test(test_largest),
-        cmocka_unit_test(test_barrier),   cmocka_unit_test(test_next),           cmocka_unit_test(test_thread_state),
+        cmocka_unit_test(test_barrier),   cmocka_unit_test(test_next),           cmocka_unit_test(test_float_mode), cmocka_unit_test(test_thread_state),
         cmocka_unit_test(test_places),    cmocka_unit_test(test_pinning),        cmocka_unit_test(test_close),
         cmocka_unit_test(test_two_pools), cmocka_unit_test(test_bad_counts),     cmocka_unit_test(test_no_threads_left),
         cmocka_unit_test(test_split),     cmocka_unit_test(test_latency),
