@@ -74,6 +74,11 @@ struct tsr_buffer_type {
     void (*matmul)(const tsr_matmul *job);
 };
 
+/* What types that hold tensors themselves share: memory (alloc, free), and a check that [offset, offset + n) is inside it. */
+tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err);
+void tsr_buffer_free(tsr_buffer *b);
+tsr_code tsr_buffer_check_room(const tsr_buffer *b, size_t offset, size_t n, const char *tensor, tsr_error *err);
+
 /* GGUF blocks as the file has them: mapped... */
 extern const tsr_buffer_type tsr_buffer_host_mapped;
 /* ...or copied into memory (--no-mmap). */

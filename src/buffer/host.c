@@ -1,8 +1,6 @@
 /* host.c: the host buffer types: GGUF blocks exactly as the file has them, in the file's mapping or in a copy. */
 #include "buffer/buffer.h"
 
-#include "core/memory.h"
-
 #include <string.h>
 
 static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
@@ -32,21 +30,10 @@ static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *
 
 static size_t copied_size(const tsr_gguf_tensor *t) { return ((size_t)t->n_bytes + 63) & ~(size_t)63; }
 
-static tsr_code copied_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
-    b->base = tsr_memory_alloc(n, err);
-    b->n = b->base ? n : 0;
-    return b->base ? TSR_OK : TSR_E_NOMEM;
-}
-
-static void copied_free(tsr_buffer *b) {
-    tsr_memory_free(b->base, b->n);
-    *b = (tsr_buffer){0};
-}
-
 static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
     (void)pool;
-    if (t->n_bytes > b->n || offset > b->n - t->n_bytes)
-        return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", t->name);
+    tsr_code code = tsr_buffer_check_room(b, offset, t->n_bytes, t->name, err);
+    if (code != TSR_OK) return code;
     memcpy(b->base + offset, t->data, t->n_bytes);
     bind(b->base + offset, t, w);
     return TSR_OK;
@@ -92,8 +79,8 @@ const tsr_buffer_type tsr_buffer_host_copied = {
     .name = "host",
     .refuses = host_refuses,
     .size = copied_size,
-    .alloc = copied_alloc,
-    .free = copied_free,
+    .alloc = tsr_buffer_alloc,
+    .free = tsr_buffer_free,
     .set_tensor = copied_set,
     .get_tensor = host_get,
     .row = host_row,

@@ -1,8 +1,6 @@
 /* packed.c: the packed buffer type: weights move once, at load, into the order of the packed kernels. */
 #include "buffer/buffer.h"
 
-#include "core/memory.h"
-
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
     if (!tsr_layout_of(t->type)->name) return "no packed layout for this format";
@@ -23,17 +21,6 @@ static tsr_packed matrix_of(const tsr_gguf_tensor *t) {
 static size_t packed_size(const tsr_gguf_tensor *t) {
     tsr_packed p = matrix_of(t);
     return tsr_packed_bytes(&p) * (size_t)t->ne[2];
-}
-
-static tsr_code packed_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
-    b->base = tsr_memory_alloc(n, err);
-    b->n = b->base ? n : 0;
-    return b->base ? TSR_OK : TSR_E_NOMEM;
-}
-
-static void packed_free(tsr_buffer *b) {
-    tsr_memory_free(b->base, b->n);
-    *b = (tsr_buffer){0};
 }
 
 typedef struct pack_job {
@@ -62,7 +49,8 @@ static void pack_panels(void *ctx, int i, int n) {
 
 static tsr_code packed_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
     size_t bytes = packed_size(t);
-    if (bytes > b->n || offset > b->n - bytes) return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", t->name);
+    tsr_code code = tsr_buffer_check_room(b, offset, bytes, t->name, err);
+    if (code != TSR_OK) return code;
     pack_job job = {t, matrix_of(t), b->base + offset, pool};
     tsr_pool_run(pool, pack_panels, &job);
     w->data = b->base + offset;
@@ -107,8 +95,8 @@ const tsr_buffer_type tsr_buffer_packed = {
     .name = "packed",
     .refuses = packed_refuses,
     .size = packed_size,
-    .alloc = packed_alloc,
-    .free = packed_free,
+    .alloc = tsr_buffer_alloc,
+    .free = tsr_buffer_free,
     .set_tensor = packed_set,
     .get_tensor = packed_get,
     .row = packed_row,

@@ -296,7 +296,7 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
-    if (w->host.base) tsr_buffer_host_copied.free(&w->host);
-    if (w->packed.base) tsr_buffer_packed.free(&w->packed);
+    tsr_buffer_free(&w->host);
+    tsr_buffer_free(&w->packed);
     *w = (tsr_weights){0};
 }

@@ -1,0 +1,20 @@
+/* memory.c: the memory of buffer types that hold tensors themselves. */
+#include "buffer/buffer.h"
+
+#include "core/memory.h"
+
+tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
+    b->base = tsr_memory_alloc(n, err);
+    b->n = b->base ? n : 0;
+    return b->base ? TSR_OK : TSR_E_NOMEM;
+}
+
+void tsr_buffer_free(tsr_buffer *b) {
+    tsr_memory_free(b->base, b->n);
+    *b = (tsr_buffer){0};
+}
+
+tsr_code tsr_buffer_check_room(const tsr_buffer *b, size_t offset, size_t n, const char *tensor, tsr_error *err) {
+    if (n <= b->n && offset <= b->n - n) return TSR_OK;
+    return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", tensor);
+}
