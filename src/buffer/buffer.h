@@ -22,8 +22,8 @@ typedef enum tsr_op {
 typedef struct tsr_buffer_type tsr_buffer_type;
 
 typedef struct tsr_buffer {
-    uint8_t *base; /* 64-byte aligned */
-    size_t n;
+    uint8_t *base;  /* 64-byte aligned */
+    size_t n, used; /* bytes there are, and those that tensors have taken */
 } tsr_buffer;
 
 /* A tensor as the forward pass sees it: [n_experts][n][k], k contiguous in the file's order. */
@@ -63,8 +63,9 @@ struct tsr_buffer_type {
     /* Memory for tensors of n bytes together; NULL in types whose size() is always 0, like free. */
     tsr_code (*alloc)(tsr_buffer *b, size_t n, tsr_error *err);
     void (*free)(tsr_buffer *b);
-    /* Places the tensor's GGUF bytes at `offset` of the buffer in this type's layout, on all threads of pool, and fills w->data. */
-    tsr_code (*set_tensor)(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err);
+    /* Appends the tensor's GGUF bytes to the buffer in this type's layout, on all threads of pool, and fills w->data. The host types,
+     * which only copy or point, take a NULL pool. */
+    tsr_code (*set_tensor)(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err);
     /* The exact inverse: the tensor's GGUF bytes into out[n_bytes]. */
     void (*get_tensor)(const tsr_weight *w, void *out, size_t n_bytes);
     /* Row `row` as f32 into out[k]. */
@@ -74,10 +75,11 @@ struct tsr_buffer_type {
     void (*matmul)(const tsr_matmul *job);
 };
 
-/* What types that hold tensors themselves share: memory (alloc, free), and a check that [offset, offset + n) is inside it. */
+/* What types that hold tensors themselves share: memory (alloc, free), and taking the next n bytes of it (NULL and an error that names
+ * the tensor when they are not there). */
 tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err);
 void tsr_buffer_free(tsr_buffer *b);
-tsr_code tsr_buffer_check_room(const tsr_buffer *b, size_t offset, size_t n, const char *tensor, tsr_error *err);
+uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error *err);
 
 /* GGUF blocks as the file has them: mapped... */
 extern const tsr_buffer_type tsr_buffer_host_mapped;

@@ -22,20 +22,20 @@ static size_t mapped_size(const tsr_gguf_tensor *t) {
     return 0;
 }
 
-static tsr_code mapped_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
-    (void)b, (void)offset, (void)pool, (void)err;
+static tsr_code mapped_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+    (void)b, (void)pool, (void)err;
     bind(t->data, t, w);
     return TSR_OK;
 }
 
 static size_t copied_size(const tsr_gguf_tensor *t) { return ((size_t)t->n_bytes + 63) & ~(size_t)63; }
 
-static tsr_code copied_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+static tsr_code copied_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
     (void)pool;
-    tsr_code code = tsr_buffer_check_room(b, offset, t->n_bytes, t->name, err);
-    if (code != TSR_OK) return code;
-    memcpy(b->base + offset, t->data, t->n_bytes);
-    bind(b->base + offset, t, w);
+    uint8_t *to = tsr_buffer_take(b, copied_size(t), t->name, err);
+    if (!to) return TSR_E_ARG;
+    memcpy(to, t->data, t->n_bytes);
+    bind(to, t, w);
     return TSR_OK;
 }
 

@@ -6,6 +6,7 @@
 tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
     b->base = tsr_memory_alloc(n, err);
     b->n = b->base ? n : 0;
+    b->used = 0;
     return b->base ? TSR_OK : TSR_E_NOMEM;
 }
 
@@ -14,7 +15,12 @@ void tsr_buffer_free(tsr_buffer *b) {
     *b = (tsr_buffer){0};
 }
 
-tsr_code tsr_buffer_check_room(const tsr_buffer *b, size_t offset, size_t n, const char *tensor, tsr_error *err) {
-    if (n <= b->n && offset <= b->n - n) return TSR_OK;
-    return tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", tensor);
+uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error *err) {
+    if (n > b->n - b->used) {
+        tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", tensor);
+        return NULL;
+    }
+    uint8_t *taken = b->base + b->used;
+    b->used += n;
+    return taken;
 }

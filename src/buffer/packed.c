@@ -47,13 +47,12 @@ static void pack_panels(void *ctx, int i, int n) {
     }
 }
 
-static tsr_code packed_set(tsr_buffer *b, size_t offset, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
-    size_t bytes = packed_size(t);
-    tsr_code code = tsr_buffer_check_room(b, offset, bytes, t->name, err);
-    if (code != TSR_OK) return code;
-    pack_job job = {t, matrix_of(t), b->base + offset, pool};
+static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
+    uint8_t *to = tsr_buffer_take(b, packed_size(t), t->name, err);
+    if (!to) return TSR_E_ARG;
+    pack_job job = {t, matrix_of(t), to, pool};
     tsr_pool_run(pool, pack_panels, &job);
-    w->data = b->base + offset;
+    w->data = to;
     w->packed = job.matrix;
     return TSR_OK;
 }

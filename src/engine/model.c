@@ -57,8 +57,12 @@ static void summarize(tsr_model *m) {
 
 static tsr_code lock_weights(const tsr_model *m, bool copied, tsr_error *err) {
     const tsr_weights *w = &m->net->weights;
-    tsr_code packed = w->packed_bytes ? tsr_memory_lock(w->packed.base, w->packed_bytes, err) : TSR_OK;
-    if (packed != TSR_OK || copied) return packed != TSR_OK ? packed : tsr_memory_lock(w->host.base, w->host.n, err);
+    const tsr_buffer *held[] = {&w->packed, &w->host}; /* used: they are reserved larger than what they hold */
+    for (int i = 0; i < 2; i++) {
+        tsr_code code = held[i]->used ? tsr_memory_lock(held[i]->base, held[i]->used, err) : TSR_OK;
+        if (code != TSR_OK) return code;
+    }
+    if (copied) return TSR_OK;
     for (int i = 0; i < m->gguf->n_files; i++) {
         tsr_code code = tsr_memory_lock(m->gguf->files[i].base, m->gguf->files[i].size, err);
         if (code != TSR_OK) return code;
@@ -139,7 +143,7 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
     if (!m->net) return;
     const tsr_hparams *h = &m->net->hparams;
     out->host_bytes = m->net->weights.host_bytes;
-    out->packed_bytes = m->net->weights.packed_bytes;
+    out->packed_bytes = m->net->weights.packed.used;
     out->n_ctx_train = (int)(h->n_ctx_train < INT32_MAX ? h->n_ctx_train : INT32_MAX);
     out->n_embd = (int)h->n_embd;
     out->n_layer = (int)h->n_layer;

@@ -101,9 +101,8 @@ typedef struct binder {
     const tsr_load *load;
     const tsr_buffer_type *ranking[2]; /* the best first */
     tsr_buffer *buffers[2];            /* of each type */
-    size_t offsets[2];                 /* next free byte in it */
     size_t n_types;
-    tsr_pool *pool;                    /* that packs */
+    tsr_pool *pool;                    /* that packs, or NULL */
     uint64_t bytes_done, bytes_total;
     tsr_weights *w;
     bool *used;            /* [n_tensors] claimed by a row */
@@ -143,12 +142,10 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
     w->buffer_type = place(b, t, op, &w->reason);
     if (!w->buffer_type) return TSR_E_UNSUPPORTED;
-    size_t i = w->buffer_type == b->ranking[0] ? 0 : 1, size = w->buffer_type->size(t);
-    code = w->buffer_type->set_tensor(b->buffers[i], b->offsets[i], t, w, b->pool, b->err);
+    size_t i = w->buffer_type == b->ranking[0] ? 0 : 1;
+    code = w->buffer_type->set_tensor(b->buffers[i], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
-    b->offsets[i] += size;
-    if (w->buffer_type == &tsr_buffer_packed) b->w->packed_bytes += size;
-    else b->w->host_bytes += t->n_bytes;
+    if (w->buffer_type != &tsr_buffer_packed) b->w->host_bytes += t->n_bytes;
     return account(b, t, op, w);
 }
 
@@ -261,7 +258,19 @@ static tsr_code bind_all(binder *b) {
     return TSR_OK;
 }
 
-/* The buffer types that may hold weights, the best first, and the threads that fill them. */
+/* The threads that pack. */
+static tsr_code open_pool(binder *b) {
+    int n_threads = b->load->n_threads;
+    if (n_threads == 0) {
+        tsr_cpuset cpus;
+        tsr_cpuset_read("", &cpus);
+        n_threads = cpus.n_default;
+    }
+    b->pool = tsr_pool_open(n_threads, true, b->err);
+    return b->pool ? TSR_OK : TSR_E_NOMEM;
+}
+
+/* The buffer types that may hold weights, the best first. */
 static tsr_code rank_buffers(binder *b) {
     if (b->load->packed) {
         b->buffers[b->n_types] = &b->w->packed;
@@ -269,14 +278,7 @@ static tsr_code rank_buffers(binder *b) {
     }
     b->buffers[b->n_types] = &b->w->host;
     b->ranking[b->n_types++] = b->load->copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
-    int n_threads = b->load->n_threads;
-    if (n_threads == 0) {
-        tsr_cpuset cpus;
-        tsr_cpuset_read("", &cpus);
-        n_threads = cpus.n_default;
-    }
-    b->pool = tsr_pool_open(b->load->packed ? n_threads : 1, true, b->err);
-    return b->pool ? TSR_OK : TSR_E_NOMEM;
+    return b->load->packed ? open_pool(b) : TSR_OK;
 }
 
 tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_load *load, tsr_weights *out, tsr_error *err) {

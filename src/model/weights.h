@@ -42,7 +42,7 @@ typedef struct tsr_weights {
     float *vectors;            /* arena of all vectors */
     size_t vectors_bytes;
     tsr_buffer host, packed;   /* memory of the copied host tensors (empty when they are mapped) and of the packed ones */
-    uint64_t host_bytes, packed_bytes; /* bytes of the matrices in each kind of buffer */
+    uint64_t host_bytes;       /* GGUF bytes of the matrices in host buffers; packed.used is those of the packed ones */
 } tsr_weights;
 
 /* How a model is loaded. */
