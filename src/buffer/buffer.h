@@ -8,7 +8,7 @@
 #define TSR_BUFFER_BUFFER_H
 
 #include "gguf/gguf.h"
-#include "kernels/kernels.h"
+#include "kernels/matmul.h"
 
 /* What the model does with a tensor. */
 typedef enum tsr_op {

@@ -4,8 +4,8 @@
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
     if (!tsr_layout_of(t->type)->name) return "no packed layout for this format";
-    if (!kern->packed_narrow[t->type]) return "no packed kernel for this format";
     if (kern->tier < TSR_TIER_AVX512) return "packed kernels need the avx512 tier";
+    if (!kern->packed_narrow[t->type] && !kern->packed_narrow_f32[t->type]) return "no packed kernel for this format";
     tsr_packed p;
     if (!tsr_packed_init(&p, t->type, t->ne[1], t->ne[0])) return "too large to be packed";
     return NULL;
@@ -86,8 +86,11 @@ static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, t
 }
 
 static void packed_matmul(const tsr_matmul *job) {
-    tsr_packed p = expert_of(job->w, job->expert);
-    tsr_matmul_packed(job->kern, job->pool, &p, job->x, job->ldx, job->m, job->y, job->ldy, job->work, job->scratch, job->scratch_bytes);
+    const tsr_group group = {expert_of(job->w, job->expert).data, 0, job->m};
+    const tsr_packed_product product = {.kern = job->kern, .pool = job->pool, .w = job->w->packed, .groups = &group, .n_groups = 1,
+                                        .x = job->x, .ldx = job->ldx, .y = job->y, .ldy = job->ldy,
+                                        .work = job->work, .scratch = job->scratch, .scratch_bytes = job->scratch_bytes};
+    tsr_packed_multiply(&product);
 }
 
 const tsr_buffer_type tsr_buffer_packed = {

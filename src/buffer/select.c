@@ -22,7 +22,7 @@ void tsr_matmul_run(const tsr_matmul *job) {
     part.w->buffer_type->matmul(&part);
 }
 
-bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_k, size_t *out) { return tsr_act8_bytes(max_m, max_k, out); }
+bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_k, size_t *out) { return tsr_packed_work_bytes(max_m, 1, max_k, out); }
 
 size_t tsr_matmul_scratch_bytes(int64_t max_k) {
     size_t host = TSR_MATMUL_SCRATCH_FLOATS * sizeof(float), packed = tsr_packed_scratch_bytes(max_k);

@@ -170,6 +170,24 @@ static void read_features(tsr_cpu *c) {
     c->amx_fp16 = bit(r71.eax, 21);
 }
 
+/* Instructions alone: AMX also needs permission. */
+static bool has_tier(const tsr_cpu *c, tsr_tier tier) {
+    bool avx2 = c->avx2 && c->fma && c->f16c;
+    bool avx512 = avx2 && c->avx512f && c->avx512bw && c->avx512vl && c->avx512dq && c->avx512cd && c->avx512_vnni;
+    bool amx = avx512 && c->avx512_bf16 && c->amx_tile && c->amx_int8 && c->amx_bf16 && c->os_amx;
+    switch (tier) {
+    case TSR_TIER_SCALAR: return true;
+    case TSR_TIER_AVX2: return avx2;
+    case TSR_TIER_AVXVNNI: return avx2 && c->avx_vnni;
+    case TSR_TIER_AVX512: return avx512;
+    case TSR_TIER_AVX512BF16: return avx512 && c->avx512_bf16;
+    case TSR_TIER_AMX: return amx;
+    case TSR_TIER_AMXFP16: return amx && c->amx_fp16 && c->avx512_fp16;
+    case TSR_TIER_COUNT: break;
+    }
+    return false;
+}
+
 static void detect(void) {
     tsr_cpu *c = &host.cpu;
     struct regs r1 = cpuid(1, 0);
@@ -181,11 +199,8 @@ static void detect(void) {
     read_features(c);
     read_caches(c);
     list_features(c);
-    if (c->avx2 && c->fma && c->f16c) {
-        c->tier = TSR_TIER_AVX2;
-        if (c->avx512f && c->avx512bw && c->avx512vl && c->avx512dq && c->avx512cd && c->avx512_vnni)
-            c->tier = TSR_TIER_AVX512;
-    }
+    for (int tier = 0; tier < TSR_TIER_AMX; tier++)
+        if (has_tier(c, (tsr_tier)tier)) c->tier = (tsr_tier)tier;
 }
 
 const tsr_cpu *tsr_cpu_get(void) {
@@ -193,7 +208,7 @@ const tsr_cpu *tsr_cpu_get(void) {
     return &host.cpu;
 }
 
-static const char *const tier_names[TSR_TIER_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const tier_names[TSR_TIER_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "amxfp16"};
 
 const char *tsr_tier_name(tsr_tier tier) { return (unsigned)tier < TSR_TIER_COUNT ? tier_names[tier] : "unknown"; }
 
@@ -201,6 +216,10 @@ int tsr_tier_find(const char *name) {
     for (int k = 0; k < TSR_TIER_COUNT; k++)
         if (strcmp(name, tier_names[k]) == 0) return k;
     return -1;
+}
+
+bool tsr_tier_usable(tsr_tier tier) {
+    return has_tier(tsr_cpu_get(), tier) && (tier < TSR_TIER_AMX || tsr_cpu_amx_request(NULL) == TSR_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------------- AMX */

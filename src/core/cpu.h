@@ -6,12 +6,22 @@
 
 #include "core/error.h"
 
-/* Kernel tiers, each including those before it. AMX is asked for separately (tsr_cpu.amx_*). */
-typedef enum tsr_tier { TSR_TIER_SCALAR = 0, TSR_TIER_AVX2, TSR_TIER_AVX512, TSR_TIER_COUNT } tsr_tier;
+/* Kernel tiers, the better later. Each includes those before it, but that CPUs with AVX-512 may lack AVX-VNNI (whose instructions AVX-512
+ * VNNI has too). */
+typedef enum tsr_tier {
+    TSR_TIER_SCALAR = 0,
+    TSR_TIER_AVX2,       /* avx2 fma f16c */
+    TSR_TIER_AVXVNNI,    /* + avx_vnni */
+    TSR_TIER_AVX512,     /* avx512 f bw vl dq cd vnni */
+    TSR_TIER_AVX512BF16, /* + avx512_bf16 */
+    TSR_TIER_AMX,        /* + amx_tile amx_int8 amx_bf16, and the kernel's permission (tsr_cpu_amx_request) */
+    TSR_TIER_AMXFP16,    /* + amx_fp16, avx512_fp16 */
+    TSR_TIER_COUNT
+} tsr_tier;
 
 typedef struct tsr_cpu {
     char brand[64];
-    tsr_tier tier;                   /* best tier: AVX2 needs avx2+fma+f16c; AVX512 needs f,bw,vl,dq,cd + vnni */
+    tsr_tier tier;                   /* best tier below AMX */
     bool avx2, fma, f16c, avx_vnni;  /* usable: in CPUID, and the state they need is enabled */
     bool avx512f, avx512bw, avx512vl, avx512dq, avx512cd; /* usable */
     bool avx512_vnni, avx512_vbmi, avx512_bf16, avx512_fp16; /* usable */
@@ -22,8 +32,10 @@ typedef struct tsr_cpu {
 } tsr_cpu;
 
 const tsr_cpu *tsr_cpu_get(void);
-const char *tsr_tier_name(tsr_tier tier); /* "scalar", "avx2", "avx512" */
+const char *tsr_tier_name(tsr_tier tier); /* "scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "amxfp16" */
 int tsr_tier_find(const char *name);      /* -1 unknown */
+/* Whether kernels of a tier may run here: the CPU has its instructions and, for AMX, the kernel has granted the tiles. */
+bool tsr_tier_usable(tsr_tier tier);
 
 /* Asks the kernel for tile data once per process (call before threads start) and caches the answer.
  * Returns TSR_OK, or TSR_E_UNSUPPORTED with the true reason: CPU lacks it / hypervisor or kernel masks it (XCR0) /

@@ -23,8 +23,9 @@ static tsr_code choose_tier(const char *name, tsr_tier *out, tsr_error *err) {
     *out = tsr_cpu_get()->tier;
     if (!name) return TSR_OK;
     int tier = tsr_tier_find(name);
-    if (tier < 0) return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avx512)", name);
-    if (tier > (int)*out)
+    if (tier < 0)
+        return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)", name);
+    if (!tsr_tier_usable((tsr_tier)tier))
         return tsr_fail(err, TSR_E_UNSUPPORTED, "CPU tier %s is not available: this CPU (or its hypervisor) offers %s at best", name,
                         tsr_tier_name(*out));
     *out = (tsr_tier)tier;

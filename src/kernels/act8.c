@@ -130,11 +130,9 @@ static void put_row(const row_view *v, const plan *p, int64_t r, const float *x,
     }
 }
 
-void tsr_act8_quantize(tsr_act8 *a, void *work, const tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx,
-                       int64_t m, int64_t k, tsr_pool *pool, int i, int n) {
+size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k) {
     plan p = lay_out(m, k);
     uint8_t *base = work;
-    float *max = (float *)(void *)(base + p.max), *energy = (float *)(void *)(base + p.energy);
     *a = (tsr_act8){
         .rows = p.rows,
         .entries = p.entries,
@@ -143,15 +141,23 @@ void tsr_act8_quantize(tsr_act8 *a, void *work, const tsr_kernels *kern, const t
         .start = (int32_t *)(void *)(base + p.start),
         .sum = (float *)(void *)(base + p.start),
         .block = (int32_t *)(void *)(base + p.block),
+        .max = (float *)(void *)(base + p.max),
+        .energy = (float *)(void *)(base + p.energy),
     };
+    return p.total;
+}
+
+void tsr_act8_quantize(const tsr_act8 *a, const tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx, int64_t m,
+                       int64_t k, tsr_pool *pool, int i, int n) {
+    plan p = lay_out(m, k);
     int64_t begin, end;
     tsr_split(m, 1, i, n, &begin, &end);
-    for (int64_t r = begin; r < end; r++) kern->act8_max(x + r * ldx, p.blocks, max + r * p.blocks);
+    for (int64_t r = begin; r < end; r++) kern->act8_max(x + r * ldx, p.blocks, a->max + r * p.blocks);
     if (pool) tsr_pool_barrier(pool, i);
-    if (i == 0) choose_residuals(&p, max, m, energy, a->block);
+    if (i == 0) choose_residuals(&p, a->max, m, a->energy, a->block);
     if (pool) tsr_pool_barrier(pool, i);
     row_view v = {a, kern, layout};
-    for (int64_t r = begin; r < end; r++) put_row(&v, &p, r, x + r * ldx, max + r * p.blocks);
+    for (int64_t r = begin; r < end; r++) put_row(&v, &p, r, x + r * ldx, a->max + r * p.blocks);
     if (i == 0) put_padding(&v);
     if (pool) tsr_pool_barrier(pool, i);
 }

@@ -23,6 +23,8 @@ typedef struct tsr_act8 {
     int32_t *start;  /* per group [entries][2][lanes] -offset * (sum of the codes that share a weight scale): layouts without min */
     float *sum;      /* the same memory: scale * that sum: layouts with min. [1] is used where groups are of 16 */
     int32_t *block;  /* [entries] the block of weights that an entry meets */
+    float *max;      /* [rows of x][blocks] largest magnitudes */
+    float *energy;   /* [blocks] of all rows */
 } tsr_act8;
 
 /* Rows and lanes of group g. */
@@ -45,9 +47,12 @@ bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
 
 struct tsr_kernels;
 
-/* Quantises x [m, k], rows ldx apart, for products with weights of `layout`, into work (64-byte aligned). All n threads of a pool's job
- * call it together, each with its own *a; it is complete when it returns. pool NULL (then i = 0, n = 1): the caller alone. */
-void tsr_act8_quantize(tsr_act8 *a, void *work, const struct tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx,
-                       int64_t m, int64_t k, tsr_pool *pool, int i, int n);
+/* Lays out *a for m rows of k activations in work (64-byte aligned) and returns how many bytes of it it takes. */
+size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k);
+
+/* Quantises x [m, k], rows ldx apart, for products with weights of `layout`, into what *a points to. All n threads of a pool's job
+ * call it together; it is complete when it returns. pool NULL (then i = 0, n = 1): the caller alone. */
+void tsr_act8_quantize(const tsr_act8 *a, const struct tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx, int64_t m,
+                       int64_t k, tsr_pool *pool, int i, int n);
 
 #endif

@@ -32,6 +32,50 @@ typedef struct tsr_strip8 {
     bool has_min, halves;   /* halves: two groups a block */
 } tsr_strip8;
 
+/* --- the wide float path: weights unpacked to bf16, f16 or f32, activations converted to the same, sums in f32 over all of k ---
+ *
+ *   A, activations: row tiles of 16 rows (rows that do not exist are zeros), each [blocks][16 rows][32 k]; k in natural order
+ *   B, weights: of a panel, [blocks][16][16 columns][2] for 16-bit elements: row r of a block holds k = 2 r and 2 r + 1 (the operand of TDPBF16PS
+ *      and VDPBF16PS); [blocks][32 k][16 columns] for f32
+ *   C, results: [row tiles][2 panels][16 rows][16 columns] f32
+ *
+ * All arrays are 64-byte aligned, blocks are blocks of 32 k, and k that does not exist is zeros. */
+
+/* One strip (two panels) and a run of blocks, times all rows: C (+)= A B. */
+typedef struct tsr_wide_job {
+    const tsr_packed *w;
+    int64_t panel[2];      /* the panels of the strip; equal where the second does not exist */
+    int64_t block, blocks; /* the run: blocks [block, block + blocks) of k */
+    void *b;               /* scratch: [2][blocks] unpacked blocks */
+    const void *a;         /* block `block` of the first row tile; row tiles are a_stride bytes apart */
+    size_t a_stride;
+    int64_t rows;
+    float *c;
+    bool accumulate;       /* add to c instead of overwriting it */
+} tsr_wide_job;
+
+enum { TSR_WIDE_MAX_BLOCKS = 32 };
+
+typedef struct tsr_wide {
+    const char *name;
+    int elem_bytes;        /* 2: bf16 or f16, 4: f32 */
+    int run_blocks;        /* blocks of k that a job should have, at most TSR_WIDE_MAX_BLOCKS: as many as make B fit the L1 cache */
+    /* A's tiles of one row tile: rows (1..16) rows of x, ldx apart, [rows, k] */
+    void (*pack_rows)(const float *x, int64_t ldx, int rows, int64_t k, void *tiles);
+    /* Blocks [first, first + n) of a panel as B has them. */
+    void (*unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out);
+    /* Unpacks into job->b (all of it, so that it may serve later calls), and multiplies. */
+    void (*strip[TSR_TYPE_COUNT])(const tsr_wide_job *job);
+} tsr_wide;
+
+/* Up to narrow_rows rows: packed_narrow (16-bit weights: packed_narrow_f32). From wide_rows on: the wide float path. Between: packed_gemm.
+ * Measured: doc/kernels.md. */
+typedef struct tsr_choice {
+    int narrow_rows, wide_rows;
+} tsr_choice;
+
+enum { TSR_WIDE_NEVER = 1 << 30, TSR_NARROW_MAX = 16 }; /* limits of wide_rows and narrow_rows */
+
 typedef struct tsr_kernels {
     tsr_tier tier;
 
@@ -57,7 +101,7 @@ typedef struct tsr_kernels {
     /* round to nearest even */
     void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
 
-    /* Packed weights times 8-bit activations (packed.h, act8.h). */
+    /* Packed weights times 8-bit activations (packed.h, act8.h); NULL for types with 16-bit codes. */
     /* max[b] = largest magnitude of x[32 b .. 32 b + 31] */
     void (*act8_max)(const float *x, int64_t n_blocks, float *max);
     /* codes[32] (in quads) = round(x[32] * inverse), |x * inverse| <= 127; sum16: of each half's codes; residual[32], if not NULL, =
@@ -70,9 +114,22 @@ typedef struct tsr_kernels {
     /* y[a->rows, columns] = a times a strip, rows ldy apart */
     void (*packed_gemm)(const tsr_strip8 *s, const tsr_act8 *a, float *y, int64_t ldy);
     const char *packed_narrow_name, *packed_gemm_name;
+
+    /* 16-bit weights times f32 activations, few rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
+     * For TSR_F16 and TSR_BF16, else NULL. */
+    void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
+    const char *packed_narrow_f32_name;
+
+    tsr_wide wide; /* packed weights times float activations, many rows */
+
+    tsr_choice choice[TSR_TYPE_COUNT]; /* which of these a product of so many rows uses */
+
+    /* What a thread needs around a job that calls the kernels of this record (AMX: load and release the tile configuration); NULL: nothing. */
+    void (*enter)(void);
+    void (*leave)(void);
 } tsr_kernels;
 
-/* The record of a tier, built once. tier must be one that the CPU has (tsr_cpu_get()->tier or below). */
+/* The record of a tier, built once. tier must be usable (tsr_tier_usable). */
 const tsr_kernels *tsr_kernels_get(tsr_tier tier);
 
 /* Each fills the slots that it does better; called by the ladder in table.c in this order. */
@@ -82,35 +139,9 @@ void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
+void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 
-/* -------------------------------------------------------------------------------------------------- matmul */
-
-/* A weight matrix of GGUF blocks as the file has them. */
-typedef struct tsr_matrix {
-    const void *data;   /* [n][k] weights, rows of row_bytes */
-    tsr_type type;
-    int64_t n, k;       /* n outputs, k inputs */
-    size_t row_bytes;
-} tsr_matrix;
-
-/* Scratch of one thread: dequantised weights. */
-/* y[m, n] = x[m, k] w^T with w packed: activations are rounded to 8 bits (act8.h), once, then strips of w are handed out. With few rows the
- * narrow kernels, else the wide one. work: tsr_act8_bytes; scratch: tsr_packed_scratch_bytes(k) for each thread, 64-byte aligned. */
-void tsr_matmul_packed(const tsr_kernels *kern, tsr_pool *pool, const tsr_packed *w, const float *x, int64_t ldx, int64_t m, float *y,
-                       int64_t ldy, void *work, uint8_t *scratch, size_t scratch_bytes);
-size_t tsr_packed_scratch_bytes(int64_t k);
-
-enum { TSR_STRIP_ROWS = 16, TSR_STRIP_COLS = 1024 };
-#define TSR_MATMUL_SCRATCH_FLOATS ((size_t)TSR_STRIP_ROWS * TSR_STRIP_COLS)
-
-/* y[i * ldy + j] = sum over l < k of x[i * ldx + l] * w[j][l] for 0 <= i < m, 0 <= j < n. Weights are dequantised to f32 and
- * multiplied in f32: the reference path that every faster one is measured against.
- * Runs on all threads of the pool; scratch: scratch_bytes for each, at least TSR_MATMUL_SCRATCH_FLOATS floats, 64-byte aligned. */
-void tsr_matmul_f32(const tsr_kernels *kern, tsr_pool *pool, const tsr_matrix *w, const float *x, int64_t ldx, int64_t m,
-                    float *y, int64_t ldy, float *scratch, size_t scratch_bytes);
-
-/* The part of strip `strip` (TSR_STRIP_ROWS outputs) of the product above, on the calling thread. */
-void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,
-                          float *y, int64_t ldy, float *scratch);
+/* Fills choice, after all others. */
+void tsr_kernels_choose(tsr_kernels *k);
 
 #endif

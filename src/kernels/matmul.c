@@ -1,7 +1,7 @@
 /* matmul.c: the f32 product over GGUF blocks. A strip of 16 weight rows is dequantised 1024 columns at a time into the
  * thread's scratch (64 KiB, stays in L2), and every row of activations is multiplied with it before the next block: each
  * weight is dequantised once per call, whatever m is. Strips are handed out dynamically. */
-#include "kernels/kernels.h"
+#include "kernels/matmul.h"
 
 typedef struct strip_job {
     const tsr_kernels *kern;

@@ -8,11 +8,13 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fill_all(void) {
     /* the fill functions are themselves compiled with their ISA's flags: only those that this CPU has may run */
-    for (int tier = 0; tier <= (int)tsr_cpu_get()->tier; tier++) {
+    for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
+        if (!tsr_tier_usable((tsr_tier)tier)) continue;
         tsr_kernels *k = &records[tier];
         k->tier = (tsr_tier)tier;
         tsr_kernels_fill_scalar(k);
         tsr_kernels_fill_packed_scalar(k);
+        tsr_kernels_fill_wide_scalar(k);
         if (tier >= TSR_TIER_AVX2) {
             tsr_kernels_fill_avx2(k);
             tsr_kernels_fill_dequantize_avx2(k);
@@ -21,6 +23,7 @@ static void fill_all(void) {
             tsr_kernels_fill_avx512(k);
             tsr_kernels_fill_packed_avx512(k);
         }
+        tsr_kernels_choose(k);
     }
 }
 

@@ -160,10 +160,9 @@ int main(int argc, char **argv) {
         }
     }
     _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ, as in every thread that runs kernels */
-    tsr_tier best = tsr_cpu_get()->tier;
     printf("seed %llu, %s\n", (unsigned long long)c.seed, tsr_cpu_get()->brand);
     for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
-        if (tier > (int)best) {
+        if (!tsr_tier_usable((tsr_tier)tier)) {
             printf("NOT CHECKED: tier %s, this CPU lacks it\n", tsr_tier_name((tsr_tier)tier));
             continue;
         }

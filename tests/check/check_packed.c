@@ -2,7 +2,7 @@
  * wide kernels against the sum in double precision over the very same codes. */
 #include "check.h"
 
-#include "kernels/act8.h"
+#include "kernels/matmul.h"
 #include "quant/blocks.h"
 
 #include <math.h>
@@ -45,7 +45,8 @@ static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64
     tsr_act8_bytes(m, w->k, &bytes);
     *work = aligned_alloc(64, bytes);
     memset(*work, 0xa5, bytes);
-    tsr_act8_quantize(&a, *work, c->kern, w->layout, x, w->k, m, w->k, pool, 0, 1);
+    tsr_act8_place(&a, *work, m, w->k);
+    tsr_act8_quantize(&a, c->kern, w->layout, x, w->k, m, w->k, pool, 0, 1);
     return a;
 }
 
@@ -94,7 +95,15 @@ static void check_unpack(check *c, const tsr_packed *w) {
     }
 }
 
-/* The whole product through tsr_matmul_packed, against the sum over the activations' own codes. */
+static void multiply(check *c, const tsr_packed *w, const float *x, int64_t m, float *y, int64_t ldy, tsr_pool *pool, void *work,
+                     uint8_t *scratch) {
+    const tsr_group group = {w->data, 0, m};
+    const tsr_packed_product p = {.kern = c->kern, .pool = pool, .w = *w, .groups = &group, .n_groups = 1, .x = x, .ldx = w->k, .y = y,
+                                  .ldy = ldy, .work = work, .scratch = scratch, .scratch_bytes = tsr_packed_scratch_bytes(w->k)};
+    tsr_packed_multiply(&p);
+}
+
+/* The whole product through tsr_packed_multiply, against the sum over the activations' own codes. */
 static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t m, check_fill fill, tsr_pool *pool) {
     tsr_packed w = packed_matrix(c, type, n, k);
     check_unpack(c, &w);
@@ -106,9 +115,9 @@ static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t 
     size_t scratch_bytes = tsr_packed_scratch_bytes(k);
     uint8_t *scratch = aligned_alloc(64, (scratch_bytes + 63) & ~(size_t)63);
     size_t work_bytes;
-    tsr_act8_bytes(m, k, &work_bytes);
-    void *again = aligned_alloc(64, work_bytes);
-    tsr_matmul_packed(c->kern, pool, &w, x, k, m, y, ldy, again, scratch, scratch_bytes);
+    tsr_packed_work_bytes(m, 1, k, &work_bytes);
+    void *again = aligned_alloc(64, (work_bytes + 63) & ~(size_t)63);
+    multiply(c, &w, x, m, y, ldy, pool, again, scratch);
     int64_t per_row = a.rows / m;
     for (int64_t p = 0; p < tsr_packed_panels(&w); p++)
         for (int64_t i = 0; i < m; i++) {
@@ -141,14 +150,14 @@ typedef struct product_bench {
 
 static void run_product(void *ctx) {
     const product_bench *b = ctx;
-    tsr_matmul_packed(b->c->kern, b->pool, b->w, b->x, b->w->k, b->m, b->y, b->w->n, b->work, b->scratch, tsr_packed_scratch_bytes(b->w->k));
+    multiply(b->c, b->w, b->x, b->m, b->y, b->w->n, b->pool, b->work, b->scratch);
 }
 
 static double bench(check *c, tsr_type type, int64_t m, int64_t n, int64_t k, tsr_pool *pool) {
     tsr_packed w = packed_matrix(c, type, n, k);
     size_t work_bytes;
-    tsr_act8_bytes(m, k, &work_bytes);
-    product_bench b = {c, &w, check_floats(c, m * k, CHECK_NORMAL), check_floats(c, m * n, CHECK_ZERO), aligned_alloc(64, work_bytes),
+    tsr_packed_work_bytes(m, 1, k, &work_bytes);
+    product_bench b = {c, &w, check_floats(c, m * k, CHECK_NORMAL), check_floats(c, m * n, CHECK_ZERO), aligned_alloc(64, (work_bytes + 63) & ~(size_t)63),
                        aligned_alloc(64, tsr_packed_scratch_bytes(k)), pool, m};
     double seconds = check_time(run_product, &b);
     free(b.work);

@@ -109,7 +109,13 @@ static void test_tiers(void **state) {
     assert_string_equal(tsr_tier_name(TSR_TIER_COUNT), "unknown");
     bool avx2 = c->avx2 && c->fma && c->f16c;
     bool avx512 = avx2 && c->avx512f && c->avx512bw && c->avx512vl && c->avx512dq && c->avx512cd && c->avx512_vnni;
-    assert_int_equal(c->tier, avx512 ? TSR_TIER_AVX512 : avx2 ? TSR_TIER_AVX2 : TSR_TIER_SCALAR);
+    tsr_tier best = avx2 ? c->avx_vnni ? TSR_TIER_AVXVNNI : TSR_TIER_AVX2 : TSR_TIER_SCALAR;
+    if (avx512) best = c->avx512_bf16 ? TSR_TIER_AVX512BF16 : TSR_TIER_AVX512;
+    assert_int_equal(c->tier, best);
+    assert_true(tsr_tier_usable(TSR_TIER_SCALAR));
+    assert_int_equal(tsr_tier_usable(TSR_TIER_AVX2), avx2);
+    assert_int_equal(tsr_tier_usable(TSR_TIER_AVX512), avx512);
+    assert_true(!tsr_tier_usable(TSR_TIER_AMX) || (c->amx_tile && c->os_amx));
 }
 
 /* One line of a file of cpu0's cache k in sysfs; "" when missing. */

@@ -1,0 +1,62 @@
+/* matmul.h: matrix products on all threads of a pool: who computes what, with which kernel of the record. */
+#ifndef TSR_KERNELS_MATMUL_H
+#define TSR_KERNELS_MATMUL_H
+
+#include "kernels/kernels.h"
+
+/* --- weights in GGUF blocks, f32 ------------------------------------------------------------------------------------------- */
+
+/* A weight matrix of GGUF blocks as the file has them. */
+typedef struct tsr_matrix {
+    const void *data;   /* [n][k] weights, rows of row_bytes */
+    tsr_type type;
+    int64_t n, k;       /* n outputs, k inputs */
+    size_t row_bytes;
+} tsr_matrix;
+
+/* Scratch of one thread: dequantised weights. */
+enum { TSR_STRIP_ROWS = 16, TSR_STRIP_COLS = 1024 };
+#define TSR_MATMUL_SCRATCH_FLOATS ((size_t)TSR_STRIP_ROWS * TSR_STRIP_COLS)
+
+/* y[i * ldy + j] = sum over l < k of x[i * ldx + l] * w[j][l] for 0 <= i < m, 0 <= j < n. Weights are dequantised to f32 and
+ * multiplied in f32: the reference path that every faster one is measured against.
+ * Runs on all threads of the pool; scratch: scratch_bytes for each, at least TSR_MATMUL_SCRATCH_FLOATS floats, 64-byte aligned. */
+void tsr_matmul_f32(const tsr_kernels *kern, tsr_pool *pool, const tsr_matrix *w, const float *x, int64_t ldx, int64_t m,
+                    float *y, int64_t ldy, float *scratch, size_t scratch_bytes);
+
+/* The part of strip `strip` (TSR_STRIP_ROWS outputs) of the product above, on the calling thread. */
+void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,
+                          float *y, int64_t ldy, float *scratch);
+
+/* --- packed weights -------------------------------------------------------------------------------------------------------- */
+
+/* One matrix and the rows it is for: of the experts that a batch chose, each has a group. */
+typedef struct tsr_group {
+    const uint8_t *data;  /* the packed matrix */
+    int64_t first, rows;  /* rows [first, first + rows) of x and y, rows >= 1 */
+} tsr_group;
+
+/* One product: y[i, n] = x[i, k] w^T for the rows of each group with the group's w. */
+typedef struct tsr_packed_product {
+    const tsr_kernels *kern;
+    tsr_pool *pool;
+    tsr_packed w;            /* what all matrices share; data is not used */
+    const tsr_group *groups; /* [n_groups], in rows' order, which together are rows 0 .. m - 1 */
+    int64_t n_groups;
+    const float *x;          /* [m, k], rows ldx apart */
+    int64_t ldx;
+    float *y;                /* [m, n], rows ldy apart */
+    int64_t ldy;
+    void *work;              /* tsr_packed_work_bytes(m, n_groups, k), 64-byte aligned, shared */
+    uint8_t *scratch;        /* scratch_bytes for each thread, at least tsr_packed_scratch_bytes(k), 64-byte aligned */
+    size_t scratch_bytes;
+} tsr_packed_product;
+
+/* Each group's number of rows chooses its kernel (kern->choice). All threads work on all groups: items are handed out dynamically. */
+void tsr_packed_multiply(const tsr_packed_product *p);
+
+/* Enough for every m and n_groups up to these, on any tier. False when it does not fit a size_t. */
+bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out);
+size_t tsr_packed_scratch_bytes(int64_t k);
+
+#endif
