@@ -138,6 +138,7 @@ void tsr_kernels_fill_avx2(tsr_kernels *k);
 void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
+void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 

@@ -21,6 +21,7 @@ static void fill_all(void) {
         }
         if (tier >= TSR_TIER_AVX512) {
             tsr_kernels_fill_avx512(k);
+            tsr_kernels_fill_act8_avx512(k);
             tsr_kernels_fill_packed_avx512(k);
         }
         tsr_kernels_choose(k);
