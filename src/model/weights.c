@@ -181,6 +181,8 @@ static tsr_code bind_parts(binder *b, const row *r, int64_t layer, tsr_weight *w
     *w = parts[0];
     w->n_experts = e;
     w->parts = parts;
+    for (int64_t i = 1; i < e; i++)
+        if (parts[i].type != w->type || parts[i].buffer_type != w->buffer_type) w->parts_differ = true;
     return TSR_OK;
 }
 
