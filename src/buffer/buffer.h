@@ -79,7 +79,7 @@ struct tsr_buffer_type {
     /* Row `row` as f32 into out[k]. */
     void (*row)(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
     const char *(*layout)(const tsr_weight *w);                         /* "gguf" */
-    const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op);
+    const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m); /* for m rows; "-": op multiplies nothing */
     void (*matmul)(const tsr_matmul *job);
 };
 

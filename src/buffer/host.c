@@ -50,8 +50,8 @@ static const char *host_layout(const tsr_weight *w) {
     return "gguf";
 }
 
-static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
-    (void)w;
+static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m) {
+    (void)w, (void)m;
     return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS || op == TSR_OP_ROWS_MATMUL ? kern->tile_name : "-";
 }
 

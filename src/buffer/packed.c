@@ -82,9 +82,9 @@ static void packed_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row
 
 static const char *packed_layout(const tsr_weight *w) { return w->packed.layout->name; }
 
-static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
-    (void)w, (void)op;
-    return kern->packed_gemm_name;
+static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m) {
+    (void)op; /* each that this type takes multiplies */
+    return tsr_packed_kernel_name(kern, w->type, m);
 }
 
 /* Bytes of the list of groups, at the start of the workspace. */

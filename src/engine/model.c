@@ -84,7 +84,7 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = p->packed, .progress = p->progress, .progress_user = p->progress_user};
+    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .progress = p->progress, .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
     if (p->mlock) code = lock_weights(m, p->no_mmap, err);
@@ -183,7 +183,7 @@ bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
     const tsr_weight *w = p->weight;
     out->buffer = w ? w->buffer_type->name : "host";
     out->layout = w ? w->buffer_type->layout(w) : "f32";
-    out->kernel = w ? w->buffer_type->kernel(w, m->net->kern, p->op) : "-";
+    out->kernel = p->kernels;
     out->reason = w ? w->reason : "";
     return true;
 }

@@ -126,10 +126,20 @@ static const tsr_buffer_type *place(binder *b, const tsr_gguf_tensor *t, tsr_op 
     return type;
 }
 
+/* Those of a token and of a long prompt. */
+static void name_kernels(tsr_placement *p, const tsr_kernels *kern) {
+    enum { MANY = 512 };
+    const tsr_weight *w = p->weight;
+    const char *one = w ? w->buffer_type->kernel(w, kern, p->op, 1) : "-", *many = w ? w->buffer_type->kernel(w, kern, p->op, MANY) : "-";
+    bool same = strcmp(one, many) == 0;
+    snprintf(p->kernels, sizeof p->kernels, "%s%s%s", one, same ? "" : ", ", same ? "" : many);
+}
+
 static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const tsr_weight *weight) {
     size_t i = (size_t)(t - b->g->tensors);
     b->used[i] = true;
-    b->w->placements[i] = (tsr_placement){weight, op};
+    b->w->placements[i] = (tsr_placement){.weight = weight, .op = op};
+    name_kernels(&b->w->placements[i], tsr_kernels_get(b->load->tier));
     b->bytes_done += t->n_bytes;
     if (b->load->progress && !b->load->progress(b->load->progress_user, b->bytes_done, b->bytes_total))
         return tsr_fail(b->err, TSR_E_CANCELLED, "loading was cancelled");

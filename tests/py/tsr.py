@@ -56,7 +56,7 @@ PROGRESS = C.CFUNCTYPE(C.c_bool, C.c_void_p, C.c_uint64, C.c_uint64)
 
 
 class ModelParams(C.Structure):
-    _fields_ = [("cpu_tier", C.c_char_p), ("no_mmap", C.c_bool), ("mlock", C.c_bool), ("packed", C.c_bool), ("vocab_only", C.c_bool),
+    _fields_ = [("cpu_tier", C.c_char_p), ("no_mmap", C.c_bool), ("mlock", C.c_bool), ("no_packed", C.c_bool), ("vocab_only", C.c_bool),
                 ("progress", PROGRESS), ("progress_user", C.c_void_p)]
 
 
