@@ -64,18 +64,29 @@ static void norm(tsr_forward *f, const float *x, const float *w, int64_t m, floa
 
 /* ---------------------------------------------------------------------------------------- the forward pass */
 
+typedef struct embed_job {
+    const tsr_forward *f;
+    const tsr_token *tokens; /* [m] */
+    int64_t pos;
+} embed_job;
+
+static void embed_row(void *ctx, int64_t i, int thread) {
+    (void)thread;
+    const embed_job *job = ctx;
+    const tsr_net *net = job->f->net;
+    const tsr_hparams *h = &net->hparams;
+    float *row = job->f->x + i * h->n_embd;
+    net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, job->tokens[i], row);
+    if (h->embd_scale != 1.0f)
+        for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
+    tsr_rope_angles(&net->rope_global, job->pos + i, job->f->angles + i * h->n_rot);
+    tsr_rope_angles(&net->rope_swa, job->pos + i, job->f->angles_swa + i * h->n_rot);
+}
+
 /* x[m, E] = rows of the token embeddings; RoPE angles of the m positions. */
 static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos) {
-    const tsr_net *net = f->net;
-    const tsr_hparams *h = &net->hparams;
-    for (int64_t i = 0; i < m; i++) {
-        float *row = f->x + i * h->n_embd;
-        net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, tokens[i], row);
-        if (h->embd_scale != 1.0f)
-            for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
-        tsr_rope_angles(&net->rope_global, pos + i, f->angles + i * h->n_rot);
-        tsr_rope_angles(&net->rope_swa, pos + i, f->angles_swa + i * h->n_rot);
-    }
+    embed_job job = {f, tokens, pos};
+    tsr_forward_rows(f, m, embed_row, &job);
 }
 
 /* x[m, E] += h[m, E] */
