@@ -70,7 +70,7 @@ typedef struct tsr_model tsr_model;
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     bool no_mmap;             /* read the file into memory instead of mapping it */
-    bool mlock;               /* lock host tensors in memory; fails with advice when the limit forbids it */
+    bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */

@@ -3,6 +3,7 @@
  * that has one is not the model that we would compute. */
 #include "model/weights.h"
 
+#include "core/mapping.h"
 #include "core/memory.h"
 
 #include <stdio.h>
@@ -156,6 +157,8 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     code = w->buffer_type->set_tensor(b->buffers[i], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
     if (w->buffer_type != &tsr_buffer_packed) b->w->host_bytes += t->n_bytes;
+    int mapping = b->g->files[t->file].mapping;
+    if (w->buffer_type != &tsr_buffer_host_mapped && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
     return account(b, t, op, w);
 }
 

@@ -5,6 +5,7 @@ import ctypes as C
 import json
 import re
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +86,28 @@ def test_tiers_with_avx512_pack(model_of):
         pytest.skip("PACKED KERNELS NOT TESTED: this CPU lacks the avx512 tier")
     with tsr.Model(model_of("Q8_0")) as model:
         assert model.info().packed_bytes > 0
+
+
+RESIDENT = """
+import sys, tsr
+def pages(): return [int(x) for x in open("/proc/self/statm").read().split()]
+tsr.lib()
+before = pages()
+with tsr.Model(sys.argv[1], cpu_tier=sys.argv[2]) as model:
+    after, info = pages(), model.info()
+    print((after[2] - before[2]) * 4096, (after[1] - before[1]) * 4096, info.packed_bytes)
+"""
+
+
+@every_tier
+def test_memory_holds_the_packed_weights_and_not_the_file_too(packed_tier):
+    """statm: resident, and of that shared with the file."""
+    path = golden.model_path("smollm2")
+    run = subprocess.run([sys.executable, "-c", RESIDENT, path, packed_tier], cwd=tsr.ROOT / "tests/py", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    shared, resident, packed = map(int, run.stdout.split())
+    assert packed > 0.95 * path.stat().st_size
+    assert shared < 0.1 * path.stat().st_size and resident < packed + 0.4 * path.stat().st_size  # the vocabulary is in it, too
 
 
 def near_exact(name, source, top, nll):
