@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""interleaved.py BINARY MODEL... [--rounds N] [--threads N]: speed of `tessera run` with and without --packed.
+"""interleaved.py BINARY MODEL... [--rounds N] [--threads N]: speed of `tessera run` with packed weights and without.
 
 The variants take turns, so a noisy machine disturbs all of them alike; medians and the range over the rounds are printed,
 one CSV line a model and variant. The prompt is tests/golden/a.txt, repeated and cut to 2300 bytes, then 48 tokens follow.
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import tempfile
 
-VARIANTS = {"host": [], "packed": ["--packed"]}
+VARIANTS = {"host": ["--no-packed"], "packed": []}
 TEXT = pathlib.Path(__file__).parent.parent / "tests/golden/a.txt"
 
 

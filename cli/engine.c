@@ -17,8 +17,8 @@ const option loading_option_table[] = {
     {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(model_options, cpu_tier), 0, 0,
      "use the kernels of that tier instead of the best: scalar, avx2, avx512"},
     {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
-    {"packed", 0, OPTION_FLAG, NULL, offsetof(model_options, packed), 0, 0,
-     "repack the matrices for AVX-512 VNNI at load: faster, with activations rounded to 8 and 16 bits"},
+    {"no-packed", 0, OPTION_FLAG, NULL, offsetof(model_options, no_packed), 0, 0,
+     "leave the matrices as the file has them and multiply in f32: starts sooner and rounds nothing, but is slower"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {0},
 };
@@ -57,7 +57,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     tsr_model_params p = tsr_model_params_default();
     p.cpu_tier = m->cpu_tier;
     p.no_mmap = m->no_mmap;
-    p.packed = m->packed;
+    p.no_packed = m->no_packed;
     p.mlock = m->mlock;
     p.vocab_only = vocab_only;
     p.progress = on_load;
@@ -172,12 +172,12 @@ void show_placement(FILE *f, const tsr_model *model) {
         list[k].bytes += t.n_bytes;
     }
     qsort(list, kinds, sizeof *list, by_bytes);
-    fprintf(f, "%s%-8s %7s %9s  %-8s %-10s %s%s\n", term_style(f, STYLE_BOLD), "format", "tensors", "size", "buffer",
+    fprintf(f, "%s%-8s %7s %9s  %-8s %-13s %s%s\n", term_style(f, STYLE_BOLD), "format", "tensors", "size", "buffer",
             "layout", "kernel", term_style(f, STYLE_NONE));
     for (size_t k = 0; k < kinds; k++) {
         const tsr_tensor_info *t = &list[k].like;
         char size[32];
-        fprintf(f, "%-8s %7zu %9s  %-8s %-10s %s%s%s%s\n", t->type, list[k].count,
+        fprintf(f, "%-8s %7zu %9s  %-8s %-13s %s%s%s%s\n", t->type, list[k].count,
                 show_bytes(list[k].bytes, size, sizeof size), t->buffer, t->layout, t->kernel, *t->reason ? " (" : "",
                 t->reason, *t->reason ? ")" : "");
     }

@@ -9,7 +9,7 @@
 
 typedef struct model_options {
     const char *path, *cpu_tier;
-    bool no_mmap, packed, mlock;
+    bool no_mmap, no_packed, mlock;
 } model_options;
 
 typedef struct session_options {

@@ -70,8 +70,8 @@ typedef struct tsr_model tsr_model;
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     bool no_mmap;             /* read the file into memory instead of mapping it */
-    bool mlock;               /* lock host tensors in memory; fails with advice when the limit forbids it */
-    bool packed;              /* matrices in the order of the packed kernels: faster, activations rounded (doc/accuracy.md) */
+    bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
+    bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -108,9 +108,9 @@ typedef struct tsr_tensor_info {
     int n_dims;
     int64_t ne[4];             /* ne[0] is the contiguous dimension (columns), as GGUF counts */
     uint64_t n_bytes;
-    const char *buffer;        /* buffer type that holds it: "host" */
+    const char *buffer;        /* buffer type that holds it: "packed" or "host" */
     const char *layout;        /* "gguf", or the packed layout's name */
-    const char *kernel;        /* the kernel that multiplies it, or "-" */
+    const char *kernel;        /* the kernels that multiply it (for few rows, for many), or "-" */
     const char *reason;        /* why it is not in a faster buffer, or "" */
 } tsr_tensor_info;
 

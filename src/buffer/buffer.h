@@ -36,18 +36,26 @@ typedef struct tsr_weight {
     size_t row_bytes;              /* host layout: bytes from row to row */
     tsr_packed packed;             /* packed layout: one expert's matrix; its data is NULL */
     const struct tsr_weight *parts; /* [n_experts] matrices of their own (files from before merged experts), else NULL */
+    bool parts_differ;             /* in format or buffer type; else those of parts[0] stand here too */
     const char *reason;            /* why no faster buffer type took it, or "" */
 } tsr_weight;
 
-/* One product for all threads of a pool: y[m, n] = x[m, k] W[expert]^T. */
+/* The rows that one expert's matrix multiplies. */
+typedef struct tsr_expert_rows {
+    int64_t expert;
+    int64_t first, rows;           /* rows [first, first + rows) of x and y, rows >= 1 */
+} tsr_expert_rows;
+
+/* One product for all threads of a pool: y[m, n] = x[m, k] W^T, with experts each row by the W of its expert. */
 typedef struct tsr_matmul {
     const tsr_kernels *kern;
     tsr_pool *pool;
     uint8_t *scratch;              /* tsr_matmul_scratch_bytes(largest k) for each thread, 64-byte aligned */
     size_t scratch_bytes;          /* of one thread */
-    void *work;                    /* tsr_matmul_work_bytes(largest m, largest k), 64-byte aligned */
+    void *work;                    /* tsr_matmul_work_bytes(largest m, most experts, largest k), 64-byte aligned */
     const tsr_weight *w;
-    int64_t expert;                /* 0 for plain matrices */
+    const tsr_expert_rows *experts; /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: w is one matrix */
+    int64_t n_experts;
     const float *x;                /* [m, k], rows ldx apart */
     int64_t ldx, m;
     float *y;                      /* [m, n], rows ldy apart */
@@ -71,7 +79,7 @@ struct tsr_buffer_type {
     /* Row `row` as f32 into out[k]. */
     void (*row)(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
     const char *(*layout)(const tsr_weight *w);                         /* "gguf" */
-    const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op);
+    const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m); /* for m rows; "-": op multiplies nothing */
     void (*matmul)(const tsr_matmul *job);
 };
 
@@ -88,17 +96,23 @@ extern const tsr_buffer_type tsr_buffer_host_copied;
 
 /* Weights in the order of the packed kernels (kernels/packed.h). */
 extern const tsr_buffer_type tsr_buffer_packed;
+/* Its share of tsr_matmul_work_bytes. */
+bool tsr_packed_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
 
 /* The one place that decides where a tensor goes: the first type of the ranking that does not refuse. *reason says why
  * better-ranked types refused ("" when the first took it). NULL when none takes it; then *reason is the last refusal. */
 const tsr_buffer_type *tsr_buffer_select(const tsr_buffer_type *const *ranking, size_t n, const tsr_gguf_tensor *t,
                                          tsr_op op, const tsr_kernels *kern, const char **reason);
 
-/* Runs job with the kernel of the buffer type that holds job->w (or its part, for experts in parts). */
+/* The GGUF bytes of a host weight's matrix, or the panels of a packed one's; expert 0 of plain matrices. */
+const uint8_t *tsr_weight_matrix(const tsr_weight *w, int64_t expert, size_t matrix_bytes);
+
+/* Runs job with the kernel of the buffer type that holds job->w: all experts in one call, but parts that differ one by one. */
 void tsr_matmul_run(const tsr_matmul *job);
 
-/* Memory that a product of any buffer type needs: shared, and for each thread. False when it does not fit a size_t. */
-bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_k, size_t *out);
+/* Memory that a product of any buffer type needs: shared, and for each thread. False when it does not fit a size_t.
+ * max_experts: 1 for plain matrices. */
+bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
 size_t tsr_matmul_scratch_bytes(int64_t max_k);
 
 #endif

@@ -50,17 +50,22 @@ static const char *host_layout(const tsr_weight *w) {
     return "gguf";
 }
 
-static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
-    (void)w;
+static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m) {
+    (void)w, (void)m;
     return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS || op == TSR_OP_ROWS_MATMUL ? kern->tile_name : "-";
 }
 
-static void host_matmul(const tsr_matmul *job) {
+static void host_expert(const tsr_matmul *job, const tsr_expert_rows *rows) {
     const tsr_weight *w = job->w;
-    const tsr_matrix matrix = {(const uint8_t *)w->data + (size_t)(job->expert * w->n) * w->row_bytes, w->type, w->n, w->k,
-                               w->row_bytes};
-    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x, job->ldx, job->m, job->y, job->ldy,
-                   (float *)(void *)job->scratch, job->scratch_bytes);
+    const tsr_matrix matrix = {tsr_weight_matrix(w, rows->expert, (size_t)w->n * w->row_bytes), w->type, w->n, w->k, w->row_bytes};
+    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x + rows->first * job->ldx, job->ldx, rows->rows, job->y + rows->first * job->ldy,
+                   job->ldy, (float *)(void *)job->scratch, job->scratch_bytes);
+}
+
+static void host_matmul(const tsr_matmul *job) {
+    const tsr_expert_rows all = {0, 0, job->m};
+    if (!job->experts) host_expert(job, &all);
+    for (int64_t i = 0; job->experts && i < job->n_experts; i++) host_expert(job, &job->experts[i]);
 }
 
 const tsr_buffer_type tsr_buffer_host_mapped = {

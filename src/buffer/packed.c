@@ -1,6 +1,8 @@
 /* packed.c: the packed buffer type: weights move once, at load, into the order of the packed kernels. */
 #include "buffer/buffer.h"
 
+#include "core/memory.h"
+
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
     if (!tsr_layout_of(t->type)->name) return "no packed layout for this format";
@@ -60,7 +62,7 @@ static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *
 /* The matrix of one expert. */
 static tsr_packed expert_of(const tsr_weight *w, int64_t expert) {
     tsr_packed p = w->packed;
-    p.data = (uint8_t *)(uintptr_t)w->data + (size_t)expert * tsr_packed_bytes(&p);
+    p.data = (uint8_t *)(uintptr_t)tsr_weight_matrix(w, expert, tsr_packed_bytes(&p));
     return p;
 }
 
@@ -73,23 +75,36 @@ static void packed_get(const tsr_weight *w, void *out, size_t n_bytes) {
 }
 
 static void packed_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
-    (void)kern;
     tsr_packed p = expert_of(w, 0);
-    tsr_packed_row(&p, row, out);
+    tsr_packed_row(&p, row, kern->dequantize[w->type], out);
 }
 
 static const char *packed_layout(const tsr_weight *w) { return w->packed.layout->name; }
 
-static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op) {
-    (void)w, (void)op;
-    return kern->packed_gemm_name;
+static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m) {
+    (void)op; /* each that this type takes multiplies */
+    return tsr_packed_kernel_name(kern, w->type, m);
+}
+
+/* Bytes of the list of groups, at the start of the workspace. */
+static size_t groups_bytes(int64_t n) { return ((size_t)n * sizeof(tsr_group) + 63) & ~(size_t)63; }
+
+bool tsr_packed_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out) {
+    return tsr_packed_work_bytes(max_m, max_experts, max_k, out) && tsr_add_size(*out, groups_bytes(max_experts), out);
 }
 
 static void packed_matmul(const tsr_matmul *job) {
-    const tsr_group group = {expert_of(job->w, job->expert).data, 0, job->m};
-    const tsr_packed_product product = {.kern = job->kern, .pool = job->pool, .w = job->w->packed, .groups = &group, .n_groups = 1,
+    tsr_group *groups = job->work;
+    int64_t n = job->experts ? job->n_experts : 1;
+    if (!job->experts) groups[0] = (tsr_group){expert_of(job->w, 0).data, 0, job->m};
+    for (int64_t i = 0; job->experts && i < n; i++) {
+        const tsr_expert_rows *rows = &job->experts[i];
+        groups[i] = (tsr_group){expert_of(job->w, rows->expert).data, rows->first, rows->rows};
+    }
+    const tsr_packed_product product = {.kern = job->kern, .pool = job->pool, .w = job->w->packed, .groups = groups, .n_groups = n,
                                         .x = job->x, .ldx = job->ldx, .y = job->y, .ldy = job->ldy,
-                                        .work = job->work, .scratch = job->scratch, .scratch_bytes = job->scratch_bytes};
+                                        .work = (uint8_t *)job->work + groups_bytes(n),
+                                        .scratch = job->scratch, .scratch_bytes = job->scratch_bytes};
     tsr_packed_multiply(&product);
 }
 

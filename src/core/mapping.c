@@ -178,3 +178,11 @@ tsr_code tsr_mapping_check(int id, tsr_error *err) {
                     "%s: the file was truncated or became unreadable while it was in use; restore it and open it again",
                     shown_path(m->path, shown, sizeof shown));
 }
+
+void tsr_mapping_release(int id, const void *p, size_t n) {
+    const mapping *m = &table[id];
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = atomic_load(&m->base), end = base + atomic_load(&m->size);
+    uintptr_t from = ((uintptr_t)p + page - 1) & ~(page - 1), to = ((uintptr_t)p + n) & ~(page - 1);
+    if ((uintptr_t)p < base || (uintptr_t)p + n > end || from >= to) return; /* part pages stay: they hold other bytes, too */
+    madvise((void *)from, to - from, MADV_DONTNEED); /* of a file's mapping, this drops no data */
+}

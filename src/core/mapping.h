@@ -18,5 +18,7 @@ void tsr_mapping_close(int id);
 /* TSR_E_IO naming the file when any of it was lost since it was mapped (once lost, for good). Cheap: one fstat(), which
  * sees what raises no signal: a file that shrank by less than a page. */
 tsr_code tsr_mapping_check(int id, tsr_error *err);
+/* Bytes [p, p + n) of the mapping will hardly be read again: their memory need not count as this process's. They stay readable. */
+void tsr_mapping_release(int id, const void *p, size_t n);
 
 #endif

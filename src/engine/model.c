@@ -56,16 +56,18 @@ static void summarize(tsr_model *m) {
     strncpy(m->file_type, tsr_type_get(most)->name, sizeof m->file_type - 1);
 }
 
-static tsr_code lock_weights(const tsr_model *m, bool copied, tsr_error *err) {
+/* Buffers that hold tensors themselves, and tensors that stay in the mapping. */
+static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
     const tsr_weights *w = &m->net->weights;
     const tsr_buffer *held[] = {&w->packed, &w->host}; /* used: they are reserved larger than what they hold */
     for (int i = 0; i < 2; i++) {
         tsr_code code = held[i]->used ? tsr_memory_lock(held[i]->base, held[i]->used, err) : TSR_OK;
         if (code != TSR_OK) return code;
     }
-    if (copied) return TSR_OK;
-    for (int i = 0; i < m->gguf->n_files; i++) {
-        tsr_code code = tsr_memory_lock(m->gguf->files[i].base, m->gguf->files[i].size, err);
+    for (size_t i = 0; i < m->gguf->n_tensors; i++) {
+        const tsr_weight *weight = w->placements[i].weight;
+        if (!weight || weight->buffer_type != &tsr_buffer_host_mapped) continue;
+        tsr_code code = tsr_memory_lock(m->gguf->tensors[i].data, (size_t)m->gguf->tensors[i].n_bytes, err);
         if (code != TSR_OK) return code;
     }
     return TSR_OK;
@@ -84,10 +86,10 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = p->packed, .progress = p->progress, .progress_user = p->progress_user};
+    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .progress = p->progress, .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
-    if (p->mlock) code = lock_weights(m, p->no_mmap, err);
+    if (p->mlock) code = lock_weights(m, err);
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
 
@@ -183,7 +185,7 @@ bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
     const tsr_weight *w = p->weight;
     out->buffer = w ? w->buffer_type->name : "host";
     out->layout = w ? w->buffer_type->layout(w) : "f32";
-    out->kernel = w ? w->buffer_type->kernel(w, m->net->kern, p->op) : "-";
+    out->kernel = p->kernels;
     out->reason = w ? w->reason : "";
     return true;
 }

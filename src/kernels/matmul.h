@@ -55,6 +55,9 @@ typedef struct tsr_packed_product {
 /* Each group's number of rows chooses its kernel (kern->choice). All threads work on all groups: items are handed out dynamically. */
 void tsr_packed_multiply(const tsr_packed_product *p);
 
+/* The kernel of a group of so many rows with weights of the type (which must have a packed layout). */
+const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64_t rows);
+
 /* Enough for every m and n_groups up to these, on any tier. False when it does not fit a size_t. */
 bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out);
 size_t tsr_packed_scratch_bytes(int64_t k);

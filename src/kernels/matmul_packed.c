@@ -224,10 +224,20 @@ static void run(void *ctx, int thread, int n_threads) {
     if (p->kern->leave) p->kern->leave();
 }
 
-static path path_of(const tsr_kernels *kern, const tsr_packed *w, int64_t rows) {
-    const tsr_choice *choice = &kern->choice[w->type];
-    if (rows <= choice->narrow_rows) return kern->packed_narrow[w->type] ? NARROW : NARROW_F32;
+static path path_of(const tsr_kernels *kern, tsr_type type, int64_t rows) {
+    const tsr_choice *choice = &kern->choice[type];
+    if (rows <= choice->narrow_rows) return kern->packed_narrow[type] ? NARROW : NARROW_F32;
     return rows >= choice->wide_rows ? WIDE : INTEGER;
+}
+
+const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64_t rows) {
+    switch (path_of(kern, type, rows)) {
+    case NARROW: return kern->packed_narrow_name;
+    case NARROW_F32: return kern->packed_narrow_f32_name;
+    case INTEGER: return kern->packed_gemm_name;
+    case WIDE: return kern->wide.name;
+    }
+    return "-";
 }
 
 /* Items of a group, and how much each of them is: large ones read activations less often, small ones keep all threads busy to the end. */
@@ -247,7 +257,7 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
     for (int64_t g = 0; g < p->n_groups; g++) {
         group_plan *plan = &job.groups[g];
         int64_t rows = p->groups[g].rows;
-        *plan = (group_plan){.path = path_of(p->kern, &p->w, rows), .first_item = job.n_items};
+        *plan = (group_plan){.path = path_of(p->kern, p->w.type, rows), .first_item = job.n_items};
         job.n_items += cut(p, plan);
         if (plan->path == WIDE) {
             plan->tiles = work;

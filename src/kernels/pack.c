@@ -189,9 +189,8 @@ void tsr_unpack(const tsr_packed *p, void *rows, size_t row_bytes, int64_t first
         }
 }
 
-void tsr_packed_row(const tsr_packed *p, int64_t row, float *out) {
+void tsr_packed_row(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out) {
     uint8_t blocks[MAX_CHUNK_BYTES];
-    tsr_dequantize_fn dequantize = tsr_dequantizer(p->type);
     for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
         int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
         column_blocks(p, row / TSR_PANEL, (int)(row % TSR_PANEL), k, count, blocks);

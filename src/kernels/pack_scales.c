@@ -47,7 +47,7 @@ static void get_q4_k(const uint8_t packed[12], uint8_t s[16]) {
     }
 }
 
-/* The groups' bytes of a K format. */
+/* The groups' bytes of a K format, behind them (IQ4_XS has 8) zeros. */
 static inline void get_groups(tsr_type type, const uint8_t *block, uint8_t s[16]) {
     switch (type) {
     case TSR_Q2_K: memcpy(s, block + offsetof(tsr_block_q2_k, scales), 16); break;
@@ -55,8 +55,11 @@ static inline void get_groups(tsr_type type, const uint8_t *block, uint8_t s[16]
     case TSR_Q4_K: get_q4_k(block + offsetof(tsr_block_q4_k, scales), s); break;
     case TSR_Q5_K: get_q4_k(block + offsetof(tsr_block_q5_k, scales), s); break;
     case TSR_Q6_K: memcpy(s, block + offsetof(tsr_block_q6_k, scales), 16); break;
-    case TSR_IQ4_XS: get_iq4_xs((const void *)block, s); break;
-    default: break;
+    case TSR_IQ4_XS:
+        get_iq4_xs((const void *)block, s);
+        memset(s + 8, 0, 8);
+        break;
+    default: memset(s, 0, 16); break;
     }
 }
 
@@ -171,7 +174,7 @@ static void exponents(const uint8_t *const blocks[TSR_PANEL], size_t block_bytes
 /* One unit of a K format. */
 static void k_unit(const tsr_pack_kernels *kern, tsr_type type, tsr_scales kind, const uint8_t *const blocks[TSR_PANEL],
                    size_t at, uint8_t *unit) {
-    uint8_t s[TSR_PANEL][16] = {{0}}, groups[16 * TSR_PANEL];
+    uint8_t s[TSR_PANEL][16], groups[16 * TSR_PANEL];
     size_t bytes = (size_t)(TSR_PANEL * group_bytes(kind)), d_at = d_offset(type);
     uint8_t *d = unit + bytes;
     for (int c = 0; c < TSR_PANEL; c++) {

@@ -76,10 +76,10 @@ void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m, int64_t pos) {
     const tsr_hparams *h = &f->net->hparams;
     const tsr_layer *l = &f->net->weights.layers[il];
     attention_job job = {.f = f, .layer = l, .il = il, .pos = pos, .swa = h->n_swa > 0 && h->is_swa[il]};
-    tsr_forward_matmul(f, &l->attn_q, 0, l->attn_q_bias, f->h, m, f->q);
-    tsr_forward_matmul(f, &l->attn_k, 0, l->attn_k_bias, f->h, m, f->k);
-    tsr_forward_matmul(f, &l->attn_v, 0, l->attn_v_bias, f->h, m, f->v);
+    tsr_forward_matmul(f, &l->attn_q, l->attn_q_bias, f->h, m, f->q);
+    tsr_forward_matmul(f, &l->attn_k, l->attn_k_bias, f->h, m, f->k);
+    tsr_forward_matmul(f, &l->attn_v, l->attn_v_bias, f->h, m, f->v);
     tsr_forward_rows(f, m, prepare_row, &job);
     tsr_forward_rows(f, m * h->n_head, attend, &job);
-    tsr_forward_matmul(f, &l->attn_output, 0, l->attn_output_bias, f->att, m, f->h);
+    tsr_forward_matmul(f, &l->attn_output, l->attn_output_bias, f->att, m, f->h);
 }

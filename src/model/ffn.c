@@ -27,14 +27,14 @@ static void activate(tsr_forward *f, int64_t m, int64_t n) {
 
 void tsr_forward_ffn(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
-    tsr_forward_matmul(f, &l->ffn_gate, 0, l->ffn_gate_bias, f->h, m, f->gate);
-    tsr_forward_matmul(f, &l->ffn_up, 0, l->ffn_up_bias, f->h, m, f->up);
+    tsr_forward_matmul(f, &l->ffn_gate, l->ffn_gate_bias, f->h, m, f->gate);
+    tsr_forward_matmul(f, &l->ffn_up, l->ffn_up_bias, f->h, m, f->up);
     activate(f, m, f->net->hparams.n_ff);
-    tsr_forward_matmul(f, &l->ffn_down, 0, l->ffn_down_bias, f->gate, m, f->h);
+    tsr_forward_matmul(f, &l->ffn_down, l->ffn_down_bias, f->gate, m, f->h);
 }
 
 /* Scores are never negative, but they can be NaN. Then the NaN are the best: the logits will be NaN too, and the sampler
- * reports them. No expert is ever chosen twice, as `rows` has room for each token once. */
+ * reports them. No expert is ever chosen twice. */
 #define TAKEN (-1.0f)
 
 /* Per token: scores of the X experts -> the best `used` of them and their weights. */
@@ -62,36 +62,53 @@ static void route_row(void *ctx, int64_t row, int thread) {
     for (int64_t s = 0; s < h->n_expert_used; s++) weight[s] *= scale;
 }
 
-/* Rows of the batch that chose expert e, and with which weight. Returns how many. */
-static int64_t rows_of(tsr_forward *f, int64_t e, int64_t m) {
-    int64_t used = f->net->hparams.n_expert_used, n = 0;
-    for (int64_t i = 0; i < m * used; i++)
-        if (f->chosen[i] == e) {
-            f->rows[n] = (int32_t)(i / used);
-            f->rows_weight[n++] = f->chosen_weight[i];
-        }
+/* Sorts the slots by expert (counting: Knuth, The Art of Computer Programming 3, 5.2), tokens in order: their rows, and the runs of
+ * rows of the experts that were chosen. Returns how many these are. */
+static int64_t sort_slots(tsr_forward *f, int64_t slots) {
+    int64_t n_expert = f->net->hparams.n_expert, row = 0, n = 0;
+    int32_t *next = f->expert_next;
+    memset(next, 0, (size_t)n_expert * sizeof *next);
+    for (int64_t i = 0; i < slots; i++) next[f->chosen[i]]++;
+    for (int64_t e = 0; e < n_expert; e++) {
+        int64_t rows = next[e];
+        if (rows > 0) f->expert_rows[n++] = (tsr_expert_rows){e, row, rows};
+        next[e] = (int32_t)row;
+        row += rows;
+    }
+    for (int64_t i = 0; i < slots; i++) f->slot_row[i] = next[f->chosen[i]]++;
     return n;
+}
+
+static void gather_row(void *ctx, int64_t row, int thread) {
+    (void)thread;
+    const tsr_forward *f = ctx;
+    const tsr_hparams *h = &f->net->hparams;
+    for (int64_t s = row * h->n_expert_used; s < (row + 1) * h->n_expert_used; s++)
+        memcpy(f->gathered + f->slot_row[s] * h->n_embd, f->h + row * h->n_embd, (size_t)h->n_embd * sizeof(float));
+}
+
+/* The token's experts, the best first: always the same order of sums. */
+static void combine_row(void *ctx, int64_t row, int thread) {
+    (void)thread;
+    const tsr_forward *f = ctx;
+    const tsr_hparams *h = &f->net->hparams;
+    float *out = f->h + row * h->n_embd;
+    memset(out, 0, (size_t)h->n_embd * sizeof *out);
+    for (int64_t s = row * h->n_expert_used; s < (row + 1) * h->n_expert_used; s++)
+        f->net->kern->axpy_f32(f->chosen_weight[s], f->gathered + f->slot_row[s] * h->n_embd, out, h->n_embd);
 }
 
 void tsr_forward_experts(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_hparams *h = &f->net->hparams;
     const tsr_layer *l = &f->net->weights.layers[il];
-    int64_t embd = h->n_embd;
-    tsr_forward_matmul(f, &l->ffn_gate_inp, 0, NULL, f->h, m, f->router);
+    int64_t slots = m * h->n_expert_used;
+    tsr_forward_matmul(f, &l->ffn_gate_inp, NULL, f->h, m, f->router);
     tsr_forward_rows(f, m, route_row, f);
-    /* the output collects in expert_out; h stays the input until all experts are done */
-    memset(f->expert_out, 0, (size_t)(m * embd) * sizeof(float));
-    for (int64_t e = 0; e < h->n_expert; e++) {
-        int64_t n = rows_of(f, e, m);
-        if (n == 0) continue;
-        for (int64_t i = 0; i < n; i++)
-            memcpy(f->gathered + i * embd, f->h + f->rows[i] * embd, (size_t)embd * sizeof(float));
-        tsr_forward_matmul(f, &l->ffn_gate_exps, e, NULL, f->gathered, n, f->gate);
-        tsr_forward_matmul(f, &l->ffn_up_exps, e, NULL, f->gathered, n, f->up);
-        activate(f, n, h->n_ff_expert);
-        tsr_forward_matmul(f, &l->ffn_down_exps, e, NULL, f->gate, n, f->gathered);
-        for (int64_t i = 0; i < n; i++)
-            f->net->kern->axpy_f32(f->rows_weight[i], f->gathered + i * embd, f->expert_out + f->rows[i] * embd, embd);
-    }
-    memcpy(f->h, f->expert_out, (size_t)(m * embd) * sizeof(float));
+    int64_t n = sort_slots(f, slots);
+    tsr_forward_rows(f, m, gather_row, f);
+    tsr_forward_matmul_experts(f, &l->ffn_gate_exps, f->expert_rows, n, f->gathered, slots, f->gate);
+    tsr_forward_matmul_experts(f, &l->ffn_up_exps, f->expert_rows, n, f->gathered, slots, f->up);
+    activate(f, slots, h->n_ff_expert);
+    tsr_forward_matmul_experts(f, &l->ffn_down_exps, f->expert_rows, n, f->gate, slots, f->gathered);
+    tsr_forward_rows(f, m, combine_row, f);
 }

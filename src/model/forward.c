@@ -28,11 +28,16 @@ void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx) {
     tsr_pool_run(f->pool, run_rows, &job);
 }
 
-void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, int64_t expert, const float *bias, const float *x, int64_t m, float *y) {
+void tsr_forward_matmul_experts(tsr_forward *f, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n_experts, const float *x,
+                                int64_t m, float *y) {
     const tsr_matmul job = {.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .scratch_bytes = f->scratch_bytes,
-                            .work = f->matmul_work, .w = w, .expert = expert,
+                            .work = f->matmul_work, .w = w, .experts = experts, .n_experts = n_experts,
                             .x = x, .ldx = w->k, .m = m, .y = y, .ldy = w->n};
     tsr_matmul_run(&job);
+}
+
+void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, const float *bias, const float *x, int64_t m, float *y) {
+    tsr_forward_matmul_experts(f, w, NULL, 0, x, m, y);
     if (!bias) return;
     for (int64_t i = 0; i < m; i++) f->net->kern->axpy_f32(1.0f, bias, y + i * w->n, w->n);
 }
@@ -59,18 +64,29 @@ static void norm(tsr_forward *f, const float *x, const float *w, int64_t m, floa
 
 /* ---------------------------------------------------------------------------------------- the forward pass */
 
+typedef struct embed_job {
+    const tsr_forward *f;
+    const tsr_token *tokens; /* [m] */
+    int64_t pos;
+} embed_job;
+
+static void embed_row(void *ctx, int64_t i, int thread) {
+    (void)thread;
+    const embed_job *job = ctx;
+    const tsr_net *net = job->f->net;
+    const tsr_hparams *h = &net->hparams;
+    float *row = job->f->x + i * h->n_embd;
+    net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, job->tokens[i], row);
+    if (h->embd_scale != 1.0f)
+        for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
+    tsr_rope_angles(&net->rope_global, job->pos + i, job->f->angles + i * h->n_rot);
+    tsr_rope_angles(&net->rope_swa, job->pos + i, job->f->angles_swa + i * h->n_rot);
+}
+
 /* x[m, E] = rows of the token embeddings; RoPE angles of the m positions. */
 static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos) {
-    const tsr_net *net = f->net;
-    const tsr_hparams *h = &net->hparams;
-    for (int64_t i = 0; i < m; i++) {
-        float *row = f->x + i * h->n_embd;
-        net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, tokens[i], row);
-        if (h->embd_scale != 1.0f)
-            for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
-        tsr_rope_angles(&net->rope_global, pos + i, f->angles + i * h->n_rot);
-        tsr_rope_angles(&net->rope_swa, pos + i, f->angles_swa + i * h->n_rot);
-    }
+    embed_job job = {f, tokens, pos};
+    tsr_forward_rows(f, m, embed_row, &job);
 }
 
 /* x[m, E] += h[m, E] */
@@ -98,7 +114,7 @@ static void output(tsr_forward *f, int64_t m, int64_t n, float *logits) {
     const tsr_weights *w = &f->net->weights;
     const tsr_hparams *h = &f->net->hparams;
     norm(f, f->x + (m - n) * h->n_embd, w->output_norm, n, f->h);
-    tsr_forward_matmul(f, &w->output, 0, NULL, f->h, n, logits);
+    tsr_forward_matmul(f, &w->output, NULL, f->h, n, logits);
     float cap = h->final_softcap;
     if (cap > 0.0f)
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);

@@ -20,16 +20,16 @@ typedef struct tsr_forward {
     float *h;               /* [M, E] normed input of a block, then the block's output */
     float *q, *k, *v;       /* [M, H*Dk] [M, G*Dk] [M, G*Dv] */
     float *att;             /* [M, H*Dv] */
-    float *gate, *up;       /* [M, max(F, Fx)] */
+    float *gate, *up;       /* [M, F]; with experts [M*used, Fx] */
     float *angles, *angles_swa; /* [M, n_rot/2, 2] cos, sin */
     /* experts */
     float *router;          /* [M, X] */
     int32_t *chosen;        /* [M, used] expert of each slot */
     float *chosen_weight;   /* [M, used] */
-    int32_t *rows;          /* [M] rows that go to one expert */
-    float *rows_weight;     /* [M] */
-    float *gathered;        /* [M, E] */
-    float *expert_out;      /* [M, E] */
+    int32_t *slot_row;      /* [M, used] the row of a slot below, where rows are in the order of experts */
+    int32_t *expert_next;   /* [X] the next row of each expert, while slots get their rows */
+    tsr_expert_rows *expert_rows; /* [min(X, M*used)] rows of the experts that were chosen */
+    float *gathered;        /* [M*used, E] inputs of the experts, then their outputs */
     /* per thread */
     float *scores;          /* [threads][n_ctx] */
     uint8_t *scratch;       /* [threads][scratch_bytes] */
@@ -54,8 +54,11 @@ void tsr_forward_attention(tsr_forward *f, int64_t layer, int64_t m, int64_t pos
 void tsr_forward_ffn(tsr_forward *f, int64_t layer, int64_t m);
 void tsr_forward_experts(tsr_forward *f, int64_t layer, int64_t m);
 
-/* y[m, n] = x[m, k] W[expert]^T (+ bias) with the kernel of W's buffer. */
-void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, int64_t expert, const float *bias, const float *x, int64_t m, float *y);
+/* y[m, n] = x[m, k] W^T (+ bias) with the kernel of W's buffer. */
+void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, const float *bias, const float *x, int64_t m, float *y);
+/* y[m, n] = x[m, k] W^T, each row with the matrix of its expert, of which there are n_experts (tsr_matmul's contract). */
+void tsr_forward_matmul_experts(tsr_forward *f, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n_experts, const float *x,
+                                int64_t m, float *y);
 
 /* Calls fn(ctx, row) for 0 <= row < rows, spread over the threads (on the caller alone when there is only one). */
 typedef void (*tsr_row_fn)(void *ctx, int64_t row, int thread);

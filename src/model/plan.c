@@ -53,10 +53,35 @@ static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
 
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* What routing adds: M n_batch, `slots` M * n_expert_used, of at most `groups` experts. */
+static void want_experts(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
+    const tsr_hparams *h = &f->net->hparams;
+    want(p, &f->router, f->n_batch, h->n_expert);
+    want(p, &f->chosen, slots, 1);
+    want(p, &f->chosen_weight, slots, 1);
+    want(p, &f->slot_row, slots, 1);
+    want(p, &f->expert_next, h->n_expert, 1);
+    want(p, &f->expert_rows, groups, sizeof *f->expert_rows / 4);
+    want(p, &f->gathered, slots, h->n_embd);
+}
+
+/* The workspace of products: of all, and of those with experts. */
+static void want_matmul_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
+    const tsr_hparams *h = &f->net->hparams;
+    size_t bytes, expert_bytes = 0;
+    int64_t most_k = largest(largest(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
+    if (!tsr_matmul_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
+    if (groups > 0 && !tsr_matmul_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
+    if (!p->overflow) want(p, &f->matmul_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
+}
+
 tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
                           tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err) {
     const tsr_hparams *h = &net->hparams;
-    int64_t m = n_batch, threads = tsr_pool_size(pool), ff = largest(h->n_ff, h->n_ff_expert);
+    int64_t m = n_batch, threads = tsr_pool_size(pool);
+    int64_t slots = m * h->n_expert_used; /* at most 2^16 * TSR_MAX_EXPERTS: an int32_t counts them */
+    int64_t groups = slots < h->n_expert ? slots : h->n_expert;
+    bool dense = h->n_expert == 0;
     *f = (tsr_forward){.net = net, .pool = pool, .n_batch = n_batch, .cancel = cancel};
     plan p = {.n = 0};
     want(&p, &f->x, m, h->n_embd);
@@ -65,26 +90,15 @@ tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, in
     want(&p, &f->k, m, h->n_head_kv * h->head_k);
     want(&p, &f->v, m, h->n_head_kv * h->head_v);
     want(&p, &f->att, m, h->n_head * h->head_v);
-    want(&p, &f->gate, m, ff);
-    want(&p, &f->up, m, ff);
+    want(&p, &f->gate, dense ? m : slots, dense ? h->n_ff : h->n_ff_expert);
+    want(&p, &f->up, dense ? m : slots, dense ? h->n_ff : h->n_ff_expert);
     want(&p, &f->angles, m, h->n_rot);
     want(&p, &f->angles_swa, m, h->n_rot);
     want(&p, &f->scores, threads, n_ctx);
-    int64_t most_k = largest(h->n_embd, largest(ff, h->n_head * h->head_v));
-    size_t work_bytes;
-    f->scratch_bytes = tsr_matmul_scratch_bytes(most_k);
+    f->scratch_bytes = tsr_matmul_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
     want(&p, &f->scratch, threads, (int64_t)f->scratch_bytes / 4);
-    if (!tsr_matmul_work_bytes(m, most_k, &work_bytes)) p.overflow = true;
-    else want(&p, &f->matmul_work, (int64_t)(work_bytes + 3) / 4, 1);
-    if (h->n_expert > 0) {
-        want(&p, &f->router, m, h->n_expert);
-        want(&p, &f->chosen, m, h->n_expert_used);
-        want(&p, &f->chosen_weight, m, h->n_expert_used);
-        want(&p, &f->rows, m, 1);
-        want(&p, &f->rows_weight, m, 1);
-        want(&p, &f->gathered, m, h->n_embd);
-        want(&p, &f->expert_out, m, h->n_embd);
-    }
+    want_matmul_work(&p, f, slots, groups);
+    if (!dense) want_experts(&p, f, slots, groups);
     tsr_code code = lay_out(f, &p, err);
     if (code == TSR_OK) code = tsr_kv_open(&f->kv, h, n_ctx, type_k, type_v, err);
     if (code != TSR_OK) tsr_forward_close(f);

@@ -3,6 +3,7 @@
  * that has one is not the model that we would compute. */
 #include "model/weights.h"
 
+#include "core/mapping.h"
 #include "core/memory.h"
 
 #include <stdio.h>
@@ -126,10 +127,20 @@ static const tsr_buffer_type *place(binder *b, const tsr_gguf_tensor *t, tsr_op 
     return type;
 }
 
+/* Those of a token and of a long prompt. */
+static void name_kernels(tsr_placement *p, const tsr_kernels *kern) {
+    enum { MANY = 512 };
+    const tsr_weight *w = p->weight;
+    const char *one = w ? w->buffer_type->kernel(w, kern, p->op, 1) : "-", *many = w ? w->buffer_type->kernel(w, kern, p->op, MANY) : "-";
+    bool same = strcmp(one, many) == 0;
+    snprintf(p->kernels, sizeof p->kernels, "%s%s%s", one, same ? "" : ", ", same ? "" : many);
+}
+
 static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const tsr_weight *weight) {
     size_t i = (size_t)(t - b->g->tensors);
     b->used[i] = true;
-    b->w->placements[i] = (tsr_placement){weight, op};
+    b->w->placements[i] = (tsr_placement){.weight = weight, .op = op};
+    name_kernels(&b->w->placements[i], tsr_kernels_get(b->load->tier));
     b->bytes_done += t->n_bytes;
     if (b->load->progress && !b->load->progress(b->load->progress_user, b->bytes_done, b->bytes_total))
         return tsr_fail(b->err, TSR_E_CANCELLED, "loading was cancelled");
@@ -146,6 +157,8 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     code = w->buffer_type->set_tensor(b->buffers[i], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
     if (w->buffer_type != &tsr_buffer_packed) b->w->host_bytes += t->n_bytes;
+    int mapping = b->g->files[t->file].mapping;
+    if (w->buffer_type != &tsr_buffer_host_mapped && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
     return account(b, t, op, w);
 }
 
@@ -181,6 +194,8 @@ static tsr_code bind_parts(binder *b, const row *r, int64_t layer, tsr_weight *w
     *w = parts[0];
     w->n_experts = e;
     w->parts = parts;
+    for (int64_t i = 1; i < e; i++)
+        if (parts[i].type != w->type || parts[i].buffer_type != w->buffer_type) w->parts_differ = true;
     return TSR_OK;
 }
 

@@ -27,6 +27,7 @@ typedef struct tsr_layer {
 typedef struct tsr_placement {
     const tsr_weight *weight; /* NULL for vectors, which are converted to f32 when the model opens */
     tsr_op op;
+    char kernels[128];        /* that multiply it: for one row and, where another does that, for many; "-": none */
 } tsr_placement;
 
 typedef struct tsr_weights {

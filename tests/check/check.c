@@ -174,6 +174,7 @@ int main(int argc, char **argv) {
         check_packed_kernels(&c);
         check_pack_kernels(&c);
         check_wide_kernels(&c);
+        check_grouped_kernels(&c);
     }
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0 || n_passed == 0;

@@ -52,6 +52,7 @@ void check_dequantize_kernels(check *c);
 void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
 void check_wide_kernels(check *c);
+void check_grouped_kernels(check *c);
 
 bool check_selected(const check *c, const char *name);
 

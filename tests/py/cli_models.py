@@ -16,12 +16,12 @@ folder = tempfile.TemporaryDirectory(prefix="tessera-cli-")
 
 
 @functools.cache
-def tiny(template=TEMPLATE, context=4096):
+def tiny(template=TEMPLATE, context=4096, qtype="Q8_0"):
     """Path of the model; template None: none."""
-    model = mm.build(mm.Spec(context=context, name="tiny chat"), seed=3)
+    model = mm.build(mm.Spec(context=context, name="tiny chat", qtype=qtype), seed=3)
     if template:
         model.kv["tokenizer.chat_template"] = mm.typed(template)
-    return mm.save(model, pathlib.Path(folder.name) / f"tiny-{'chat' if template else 'plain'}-{context}.gguf")
+    return mm.save(model, pathlib.Path(folder.name) / f"tiny-{'chat' if template else 'plain'}-{context}-{qtype}.gguf")
 
 
 def environment(**more):

@@ -235,6 +235,7 @@ def test_sampling_options_reach_the_sampler():
 def test_loading_options():
     a = run("-p", "hello", "--raw", "-n", "6", "--temp", "0")[0]
     assert run("-p", "hello", "--raw", "-n", "6", "--temp", "0", "--no-mmap")[0] == a
+    assert run("-p", "hello", "--raw", "-n", "6", "--temp", "0", "--no-packed")[0]
     assert run("-p", "hello", "--raw", "-n", "6", "--temp", "0", "--cpu-tier", "scalar", "--kv", "f32", "-t", "1")[0]
     status, _, err = cli("run", "-m", tiny(), "-p", "x", "--cpu-tier", "sse9")
     assert status == FAILED and "sse9" in err
@@ -392,6 +393,9 @@ def test_info():
     assert status == FINE
     for words in ("architecture  llama", "tiny chat", "blk.0.attn_q.weight", "general.architecture", "kernel", "host"):
         assert words in out
+    j = json.loads(cli("info", "-m", tiny(), "--json", "--no-packed")[1])
+    assert {t["buffer"] for t in j["tensors"]} == {"host"} and j["packed_bytes"] == 0
+    assert all(t["kernel"].startswith("tile_f32_") for t in j["tensors"] if "attn_q.weight" in t["name"])
     j = json.loads(cli("info", "-m", tiny(), "--json")[1])
     assert (j["architecture"], j["layers"], j["embedding"], j["chat_template"]) == ("llama", 2, 64, True)
     assert {t["name"] for t in j["tensors"]} >= {"token_embd.weight", "blk.1.ffn_down.weight"}
@@ -431,11 +435,11 @@ def test_version():
 # ---- quantize
 
 def test_quantize(tmp_path):
-    out = tmp_path / "q8.gguf"
-    status, stdout, err = cli("quantize", tiny(), out, "q8_0", "-v")
+    out, floats = tmp_path / "q8.gguf", tiny(qtype="F32")
+    status, stdout, err = cli("quantize", floats, out, "q8_0", "-v")
     assert status == FINE, err
     assert re.search(r"blk\.0\.attn_q\.weight +F32 +-> Q8_0", stdout) and "bits per weight" in stdout
-    assert out.stat().st_size < tiny().stat().st_size / 2
+    assert out.stat().st_size < floats.stat().st_size / 2
     assert cli("run", "-m", out, "-p", "hello", "-n", "3")[0] == FINE
     status, _, err = cli("quantize", out, tmp_path / "again.gguf", "Q4_0")
     assert status == FAILED and "--allow-requantize" in err and not (tmp_path / "again.gguf").exists()

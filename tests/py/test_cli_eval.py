@@ -53,12 +53,13 @@ def test_eval_of_two_tokens_claims_no_error_and_says_how_fast_it_read():
 
 def test_eval_of_a_text_longer_than_the_context():
     text = "the text and the engine " * 20
-    whole, _ = evaluate("--greedy", "0", "-c", "1024", text=text)
-    cut, err = evaluate("--greedy", "0", "-c", "64", text=text)
+    # what packed products round depends on the batch
+    whole, _ = evaluate("--greedy", "0", "-c", "1024", "--no-packed", text=text)
+    cut, err = evaluate("--greedy", "0", "-c", "64", "--no-packed", text=text)
     assert "windows of 64" in err and cut["tokens"] == whole["tokens"] and len(cut["top"]) == len(whole["top"])
     assert cut["top"][:64] == whole["top"][:64] and cut["top"][-1] != whole["top"][-1]
     # what the second window says is what its tokens say by themselves: positions 64 to 95 saw tokens from 32 on
-    with tsr.Model(tiny()) as model:
+    with tsr.Model(tiny(), no_packed=True) as model:
         logits = model.session(n_ctx=64).eval(whole["tokens"][32:96]).astype("float64")
         best = [int(row.argmax()) for row in logits[32:]]
     assert [t[0][0] for t in cut["top"][64:96]] == best

@@ -1,4 +1,5 @@
-"""Real models against llama.cpp (tests/golden): the numpy reference, the library, and `tessera eval`.
+"""Real models against llama.cpp (tests/golden): the numpy reference, the library, and `tessera eval`, all without packed weights
+(those: test_packed.py).
 
 Two kinds of golden outputs, see doc/accuracy.md. NAME.f32.json: llama.cpp with the weights dequantised to F32, which rounds
 nothing: engines must agree with it closely. NAME.a.json: llama.cpp as users run it, with activations rounded to 8 bits.
@@ -90,7 +91,7 @@ def test_reference_agrees_with_llama_cpp(name):
 @every_kv
 def test_library(name, kv):
     text = (golden.FOLDER / "a.txt").read_bytes()
-    with tsr.Model(golden.model_path(name)) as model:
+    with tsr.Model(golden.model_path(name), no_packed=True) as model:
         tokens = model.tokenize(text, tsr.ADD_SPECIAL | tsr.PARSE_SPECIAL)
         session, top, nll = model.session(n_ctx=len(tokens), n_threads=2, kv_f32=kv == "f32"), [], 0.0
         for start in range(0, len(tokens), 64):
@@ -106,7 +107,7 @@ def test_tessera_eval(name, kv, tmp_path):
     """As the library above; and greedy decoding writes what llama.cpp writes when neither rounds anything."""
     assert tsr.BINARY.exists(), f"{tsr.BINARY} is missing: build it, or set TSR_BUILD_DIR"
     out = tmp_path / "out.json"
-    command = [tsr.BINARY, "eval", "-m", golden.model_path(name), "-f", golden.FOLDER / "a.txt", "--json", out, "--kv", kv]
+    command = [tsr.BINARY, "eval", "-m", golden.model_path(name), "-f", golden.FOLDER / "a.txt", "--json", out, "--kv", kv, "--no-packed"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     got, exact = json.loads(out.read_text()), golden.exact(name)

@@ -1,6 +1,11 @@
-"""Packed buffers (--packed): matrices repacked at load, activations rounded to 8 bits with the rounding errors of the blocks that matter.
-What that may cost: doc/accuracy.md. Only the avx512 tier has packed kernels; elsewhere every tensor says why it is not packed."""
+"""Packed weights, the default: matrices repacked at load, activations rounded to 8 bits with the rounding errors of the blocks that
+matter. What that may cost: doc/accuracy.md. On tiers without packed kernels every tensor says why it is not packed.
+The logits of every format are compared in test_forward.py."""
 import ctypes as C
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,24 +17,27 @@ import test_forward
 from test_golden import top20
 import tsr
 
-HAS_KERNELS = "avx512" in tsr.host_tiers()
 KL_BOUND, PPL_BOUND = 0.001, 0.005
-FORMATS = sorted(test_forward.FORMATS)
-# Random models have no outlier channels to spend the rounding errors on, and amplify noise: what rounding to 8 bits costs shows in full.
-LOGIT_BOUND = {"batch": 0.12, "single": 0.001}
-
-needs_kernels = pytest.mark.skipif(not HAS_KERNELS, reason="PACKED KERNELS NOT TESTED: this CPU lacks the avx512 tier")
 
 
 @pytest.fixture(scope="module")
 def model_of(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed")
+    return lambda name: mm.save(test_forward.make(name), folder / f"{name}.gguf")
 
-    def make(name):
-        spec = test_forward.FORMATS.get(name) or test_forward.VARIANTS[name][0]
-        return mm.save(mm.build(spec, test_forward.seed_of(name)), folder / f"{name}.gguf")
 
-    return make
+@pytest.fixture
+def packed_tier(model_of, request):
+    """A tier that packs, or the test is skipped with the reason."""
+    if request.param not in tsr.host_tiers():
+        pytest.skip(f"PACKED KERNELS NOT TESTED: this CPU lacks the {request.param} tier")
+    with tsr.Model(model_of("Q8_0"), cpu_tier=request.param) as model:
+        if not model.info().packed_bytes:
+            pytest.skip(f"the {request.param} tier packs nothing")
+    return request.param
+
+
+every_tier = pytest.mark.parametrize("packed_tier", tsr.TIERS, indirect=True)
 
 
 def buffers(model):
@@ -40,50 +48,83 @@ def buffers(model):
     return found
 
 
-@needs_kernels
-@pytest.mark.parametrize("name", FORMATS + ["mixtral", "qwen3moe", "gemma3", "llama-tied"])
-def test_logits(model_of, name):
-    """Batches keep 8 bits of most activations, single tokens keep 16 of all."""
-    path = model_of(name)
-    tokens = test_forward.tokens_for(path)
-    with tsr.Model(path) as plain, tsr.Model(path, packed=True) as packed:
-        want = plain.session(n_ctx=len(tokens), kv_f32=True).eval(tokens)
-        for mode, bound in LOGIT_BOUND.items():
-            for threads in (1, 2):
-                got = test_forward.feed(packed.session(n_ctx=len(tokens), n_threads=threads, kv_f32=True), tokens, mode)
-                error = reference.row_error(got, want)
-                tsr.REPORT.append((f"packed, {mode}", name, error))
-                assert error < bound, f"{name}, {mode}, {threads} threads: {error}"
+@every_tier
+def test_what_is_packed_and_why_not(model_of, packed_tier):
+    for name in ("Q4_K", "Q4_K-experts", "Q4_0-experts-old-names"):
+        with tsr.Model(model_of(name), cpu_tier=packed_tier) as model:
+            for tensor, t in buffers(model).items():
+                if t.type == b"F32":
+                    assert t.buffer == b"host"
+                    assert t.reason == (b"no packed layout for this format" if t.kernel != b"-" else b""), tensor
+                elif tensor == "token_embd.weight":
+                    assert (t.buffer, t.kernel, t.reason) == (b"host", b"-", b"no product is computed with it")
+                else:
+                    assert (t.buffer, t.reason) == (b"packed", b""), tensor
+                    assert t.layout.startswith(b"p16_u4_") and re.fullmatch(rb"packed_narrow_\w+, (packed_gemm|wide)_\w+", t.kernel), t.kernel
+            assert model.info().packed_bytes > 0
+        with tsr.Model(model_of(name), cpu_tier=packed_tier, no_packed=True) as model:
+            assert {t.buffer for t in buffers(model).values()} == {b"host"} and model.info().packed_bytes == 0
 
 
-@needs_kernels
-def test_what_is_packed_and_why_not(model_of):
-    with tsr.Model(model_of("Q4_K"), packed=True) as model:
-        for name, t in buffers(model).items():
-            if t.type in (b"F32",):
-                assert t.buffer == b"host"
-            elif name == "token_embd.weight":
-                assert t.buffer in (b"host", b"packed")
-            else:
-                assert (t.buffer, t.reason) == (b"packed", b""), name
-                assert t.layout.startswith(b"p16_")
-        info = model.info()
-        assert info.packed_bytes > 0
+def test_every_tier_packs_or_says_which_do(model_of):
+    """A tier refuses with the tier that is needed; that one and those above pack."""
+    reasons = {}
+    for tier in tsr.host_tiers():
+        with tsr.Model(model_of("Q8_0"), cpu_tier=tier) as model:
+            reasons[tier] = {t.reason.decode() for t in buffers(model).values() if t.kernel != b"-"}
+            assert (model.info().packed_bytes > 0) == (reasons[tier] == {""}), reasons
+    for tier in reasons:
+        refusal, = reasons[tier]
+        needed = re.search(r"(\w+) tier", refusal)
+        assert needed or not refusal, reasons
+        assert all(reasons[t] == {""} for t in reasons if needed and tsr.TIERS.index(t) >= tsr.TIERS.index(needed[1])), reasons
 
 
-def test_a_tier_without_packed_kernels_says_so(model_of):
-    with tsr.Model(model_of("Q8_0"), packed=True, cpu_tier="scalar") as model:
-        reasons = {t.reason for t in buffers(model).values() if t.type == b"Q8_0" and t.n_dims == 2}
-        assert b"packed kernels need the avx512 tier" in reasons
-        assert model.info().packed_bytes == 0
+def test_tiers_with_avx512_pack(model_of):
+    """So that the tests above cannot all be skipped on a CPU that has it."""
+    if "avx512" not in tsr.host_tiers():
+        pytest.skip("PACKED KERNELS NOT TESTED: this CPU lacks the avx512 tier")
+    with tsr.Model(model_of("Q8_0")) as model:
+        assert model.info().packed_bytes > 0
 
 
-@needs_kernels
+RESIDENT = """
+import sys, tsr
+def pages(): return [int(x) for x in open("/proc/self/statm").read().split()]
+tsr.lib()
+before = pages()
+with tsr.Model(sys.argv[1], cpu_tier=sys.argv[2]) as model:
+    after, info = pages(), model.info()
+    print((after[2] - before[2]) * 4096, (after[1] - before[1]) * 4096, info.packed_bytes)
+"""
+
+
+@every_tier
+def test_memory_holds_the_packed_weights_and_not_the_file_too(packed_tier):
+    """statm: resident, and of that shared with the file."""
+    path = golden.model_path("smollm2")
+    run = subprocess.run([sys.executable, "-c", RESIDENT, path, packed_tier], cwd=tsr.ROOT / "tests/py", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    shared, resident, packed = map(int, run.stdout.split())
+    assert packed > 0.95 * path.stat().st_size
+    assert shared < 0.1 * path.stat().st_size and resident < packed + 0.4 * path.stat().st_size  # the vocabulary is in it, too
+
+
+def near_exact(name, source, top, nll):
+    exact = golden.exact(name) or golden.expected(name)
+    kl, same = golden.compare(exact["top"], top)
+    difference = nll - exact["nll_mean"]
+    print(f"{name} {source}: KL {kl:.6f}, top {same:.4f}, nll {difference:+.5f}")
+    tsr.REPORT.append(("packed: mean KL to the exact output", f"{name} {source}", abs(kl)))
+    assert abs(kl) < KL_BOUND and same > 0.95 and abs(difference) < PPL_BOUND
+
+
+@every_tier
 @pytest.mark.parametrize("name", golden.OUTPUTS)
-def test_golden(name):
+def test_golden(name, packed_tier):
     """Mean KL to the exact output at most 0.001, perplexity within 0.5 %."""
     text = (golden.FOLDER / "a.txt").read_bytes()
-    with tsr.Model(golden.model_path(name), packed=True) as model:
+    with tsr.Model(golden.model_path(name), cpu_tier=packed_tier) as model:
         tokens = model.tokenize(text, tsr.ADD_SPECIAL | tsr.PARSE_SPECIAL)
         session, top, nll = model.session(n_ctx=len(tokens), n_threads=2), [], 0.0
         for start in range(0, len(tokens), 128):
@@ -91,9 +132,16 @@ def test_golden(name):
             following = tokens[start + 1:start + 129]
             nll -= float(ln_p[np.arange(len(following)), following].sum(dtype=np.float64))
             top += top20(ln_p)
-    exact = golden.exact(name) or golden.expected(name)
-    kl, same = golden.compare(exact["top"], top)
-    difference = nll / (len(tokens) - 1) - exact["nll_mean"]
-    print(f"{name} packed: KL {kl:.6f}, top {same:.4f}, nll {difference:+.5f}")
-    tsr.REPORT.append(("packed: mean KL to the exact output", name, abs(kl)))
-    assert abs(kl) < KL_BOUND and same > 0.95 and abs(difference) < PPL_BOUND
+    near_exact(name, packed_tier, top, nll / (len(tokens) - 1))
+
+
+@pytest.mark.parametrize("name", golden.OUTPUTS)
+def test_tessera_eval(name, tmp_path):
+    """The program as it comes."""
+    out = tmp_path / "out.json"
+    command = [tsr.BINARY, "eval", "-m", golden.model_path(name), "-f", golden.FOLDER / "a.txt", "--json", out]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    got = json.loads(out.read_text())
+    assert got["tokens"] == golden.expected(name)["tokens"]
+    near_exact(name, "tessera eval", got["top"], got["nll_mean"])

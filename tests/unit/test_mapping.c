@@ -70,6 +70,45 @@ static void test_reads(void **state) {
     assert_int_equal(errno, ENOMEM);
 }
 
+/* KiB of the mapping that count as this process's memory. */
+static long resident_kib(const mapped *m) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512], start[32];
+    long kib = -1;
+    bool here = false;
+    assert_non_null(f);
+    snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)m->base);
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, start, strlen(start)) == 0) here = true;
+        if (here && sscanf(line, "Rss: %ld kB", &kib) == 1) break;
+    }
+    fclose(f);
+    return kib;
+}
+
+static void test_release(void **state) {
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    long page_kib = (long)(page / 1024);
+    mapped m = map_new(40 * page, "model");
+    assert_int_equal(count_x(&m, 0, m.size), m.size);
+    assert_int_equal(resident_kib(&m), 40 * page_kib);
+    tsr_mapping_release(m.id, m.base + 1, page); /* no whole page */
+    tsr_mapping_release(m.id, m.base, m.size + 1); /* not all inside */
+    assert_int_equal(resident_kib(&m), 40 * page_kib);
+    tsr_mapping_release(m.id, m.base + page - 1, 10 * page + 2); /* pages 1 to 10 */
+    assert_int_equal(resident_kib(&m), 30 * page_kib);
+    tsr_mapping_release(m.id, m.base, m.size);
+    assert_int_equal(resident_kib(&m), 0);
+    assert_int_equal(count_x(&m, 0, m.size), m.size);
+    uint8_t *other = malloc(10 * page); /* no part of the mapping is left alone */
+    memset(other, 'y', 10 * page);
+    tsr_mapping_release(m.id, other, 10 * page);
+    for (size_t i = 0; i < 10 * page; i++) assert_int_equal(other[i], 'y');
+    free(other);
+    unmap(m);
+}
+
 static void test_empty(void **state) {
     (void)state;
     tsr_error err = {0};
@@ -327,6 +366,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foreign_signals),
         cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_release),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_loss_is_remembered),
