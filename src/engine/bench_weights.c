@@ -145,7 +145,7 @@ static void copy_rest(void *ctx, int thread, int n_threads) {
 tsr_code tsr_bench_weights_init(tsr_bench_weights *w, tsr_type type, int64_t n, int64_t k, bool host, tsr_error *err) {
     *w = (tsr_bench_weights){.type = type, .n = n, .k = k, .host = host, .row_bytes = tsr_type_row_bytes(type, k)};
     if (!w->row_bytes)
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "rows of %lld weights are no multiple of the %d of a %s block", (long long)k,
+        return tsr_fail(err, TSR_E_ARG, "rows of %lld weights are no multiple of the %d of a %s block", (long long)k,
                         tsr_type_get(type)->block_elems, tsr_type_get(type)->name);
     if (!tsr_packed_init(&w->packed, type, n, k))
         return tsr_fail(err, TSR_E_LIMIT, "a %s matrix of %lld x %lld is too large", tsr_type_get(type)->name, (long long)n, (long long)k);
