@@ -247,6 +247,57 @@ tsr_code tsr_quantize(const char *in_path, const char *out_path, const tsr_quant
 /* Names that tsr_quantize_params.type takes, i = 0 .. until NULL; *description says what each is. */
 const char *tsr_quantize_type(size_t i, const char **description);
 
+/* ---------------------------------------------------------------------------------------------- benchmark */
+
+/* Measures products of random weights, and in the same run what the hardware can do at most. Holds threads and the last
+ * weights, which the next measurement uses again when they are the same. One thread at a time may use it. */
+typedef struct tsr_bench tsr_bench;
+
+typedef struct tsr_bench_params {
+    const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
+    int n_threads;            /* 0 = physical cores this process may use */
+    uint64_t max_memory;      /* bytes that may be in use; 0 = half of the machine's */
+} tsr_bench_params;
+
+tsr_bench *tsr_bench_open(const tsr_bench_params *params, tsr_error *err); /* params may be NULL */
+void tsr_bench_close(tsr_bench *b);
+/* Names of the weight formats that can be measured, i = 0 .. until NULL. */
+const char *tsr_bench_type(size_t i);
+
+/* y[m, n] = x[m, k] w[n, k]^T. With experts there are n_experts such w, each of m tokens takes n_used of them, and all products
+ * are one call: min(m n_used, n_experts) matrices share the m n_used rows evenly. */
+typedef struct tsr_bench_product {
+    const char *type;         /* "Q4_K" */
+    int64_t n, k, m;
+    int n_experts, n_used;    /* 0, 0: one matrix */
+    bool host;                /* GGUF blocks times f32, instead of packed weights */
+    int n_samples;            /* 0 = 5; fewer are taken when they would take more than some seconds */
+    tsr_progress_fn progress; /* between samples, in samples; may be NULL */
+    void *progress_user;
+} tsr_bench_product;
+
+/* A peak is what a loop of nothing but that arithmetic on registers, or of reading memory, reaches on the same threads
+ * between the samples; 0: there is no such loop on this tier (16 bits), or no memory for it. Rates are per second. */
+typedef struct tsr_bench_result {
+    double seconds, seconds_best; /* of a call: median and least of the samples */
+    int n_samples;
+    int64_t n_computed;       /* outputs computed: less than n when a call would take seconds */
+    int64_t n_rows, n_groups; /* of a call: rows of x (with experts: m n_used), and matrices they are for */
+    double ops;               /* arithmetic of a call, a multiplication and an addition are 2 */
+    double weight_bytes;      /* read by a call, in the layout used */
+    double peak_int8, peak_half, peak_f32; /* operations */
+    double peak_read;         /* bytes */
+    const char *peak_int8_name, *peak_half_name, *peak_f32_name; /* instruction, or "" */
+    uint64_t gguf_bytes, packed_bytes; /* of all matrices; packed_bytes 0 for host */
+    double pack_rate;         /* GGUF bytes packed, by each thread; 0 for host */
+    uint64_t set_bytes;       /* weights that the calls read in turn */
+    const char *from;         /* where they lie: "l2", "l3", "mixed" (1 to 4 times the last-level cache) or "dram" */
+    const char *tier, *layout, *path, *kernel; /* path: "narrow", "integer", "wide" or "host" */
+    int n_threads;
+} tsr_bench_result;
+
+tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_result *out, tsr_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -19,7 +19,7 @@ tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err) {
     return TSR_OK;
 }
 
-static tsr_code choose_tier(const char *name, tsr_tier *out, tsr_error *err) {
+tsr_code tsr_tier_choose(const char *name, tsr_tier *out, tsr_error *err) {
     *out = tsr_cpu_get()->tier;
     if (!name) return TSR_OK;
     int tier = tsr_tier_find(name);
@@ -74,7 +74,7 @@ static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
 }
 
 static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_params *p, tsr_error *err) {
-    tsr_code code = choose_tier(p->cpu_tier, &m->tier, err);
+    tsr_code code = tsr_tier_choose(p->cpu_tier, &m->tier, err);
     if (code != TSR_OK) return code;
     m->gguf = tsr_gguf_open(path, err);
     if (!m->gguf) return TSR_E_FORMAT;

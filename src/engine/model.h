@@ -18,6 +18,9 @@ struct tsr_model {
     uint64_t n_params, file_bytes;
 };
 
+/* The tier of that name, if this CPU has it; NULL: the best. */
+tsr_code tsr_tier_choose(const char *name, tsr_tier *out, tsr_error *err);
+
 /* TSR_E_IO when a file of the model changed under its mapping. */
 tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err);
 
