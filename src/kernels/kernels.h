@@ -144,6 +144,8 @@ void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */
 
 /* Fills choice, after all others. */
 void tsr_kernels_choose(tsr_kernels *k);
