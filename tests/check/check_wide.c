@@ -146,7 +146,9 @@ static strip_operands strip(check *c, const tsr_wide *wide, tsr_type type, int64
 static void check_strip(check *c, const tsr_wide *wide, tsr_type type, int64_t n, int64_t k, int64_t rows, check_fill fill) {
     strip_operands s = strip(c, wide, type, n, k, rows, fill);
     s.job.w = &s.w;
+    if (c->kern->enter) c->kern->enter();
     wide->strip[type](&s.job);
+    if (c->kern->leave) c->kern->leave();
     for (int p = 0; p < 2; p++)
         for (int64_t r = 0; r < rows; r++)
             for (int column = 0; column < TSR_PANEL; column++) {
@@ -295,7 +297,9 @@ static void bench_wide(check *c, const tsr_wide *wide, tsr_type type, tsr_pool *
         strip_bench b = {wide, strip(c, wide, type, 32, BENCH_K, rows[i], CHECK_NORMAL)};
         b.s.job.w = &b.s.w;
         b.s.job.blocks = wide->run_blocks < b.s.job.blocks ? wide->run_blocks : b.s.job.blocks;
+        if (c->kern->enter) c->kern->enter();
         double seconds = check_time(run_strip, &b), amount = 2.0 * (double)(rows[i] * 32 * b.s.job.blocks * TSR_BLOCK_K);
+        if (c->kern->leave) c->kern->leave();
         check_near(c, 0.0, 0.0, 0.0, "", 0);
         check_release(c);
         snprintf(name, sizeof name, "wide_strip_%s m=%d", tsr_type_get(type)->name, (int)rows[i]);
