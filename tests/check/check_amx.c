@@ -151,6 +151,7 @@ static void check_faults(check *c) {
 /* --- the kernels ------------------------------------------------------------------------------------------------------------ */
 
 void tsr_kernels_fill_wide_amx_emulated(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx_f16_emulated(tsr_kernels *k);
 
 void check_amx_emulated(check *c) {
     static tsr_kernels kern;
@@ -169,5 +170,8 @@ void check_amx_emulated(check *c) {
         check_report(c, "amx_emulation", 0.0, 0.0, "");
     }
     tsr_kernels_fill_wide_amx_emulated(&kern);
+    check_wide_kernels(c);
+    tsr_kernels_fill_wide_amx_f16_emulated(&kern);
+    c->tier_name = "amxfp16 emulated";
     check_wide_kernels(c);
 }
