@@ -2,6 +2,7 @@
 #ifndef TSR_ENGINE_MODEL_H
 #define TSR_ENGINE_MODEL_H
 
+#include "engine/tier.h"
 #include "gguf/gguf.h"
 #include "model/net.h"
 #include "text/chat_template.h"
@@ -12,6 +13,7 @@ struct tsr_model {
     tsr_tokenizer *tokenizer;
     tsr_net *net;          /* NULL with vocab_only */
     tsr_tier tier;
+    char amx_note[TSR_TIER_NOTE];
     tsr_str chat_template; /* text in the file, s = NULL when there is none */
     char *name, *architecture;
     char file_type[16];
