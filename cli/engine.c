@@ -15,7 +15,9 @@ const option model_option_table[] = {
 
 const option loading_option_table[] = {
     {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(model_options, cpu_tier), 0, 0,
-     "use the kernels of that tier instead of the best: scalar, avx2, avx512"},
+     "use the kernels of that tier instead of the best: scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16"},
+    {"amx", 0, OPTION_CHOICE, "auto|on|off", offsetof(model_options, amx), 0, 0,
+     "AMX tiles: where they work; they must, or say why not; not at all"},
     {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
     {"no-packed", 0, OPTION_FLAG, NULL, offsetof(model_options, no_packed), 0, 0,
      "leave the matrices as the file has them and multiply in f32: starts sooner and rounds nothing, but is slower"},
@@ -56,6 +58,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     tsr_error err = {0};
     tsr_model_params p = tsr_model_params_default();
     p.cpu_tier = m->cpu_tier;
+    p.amx = (tsr_amx)m->amx;
     p.no_mmap = m->no_mmap;
     p.no_packed = m->no_packed;
     p.mlock = m->mlock;
@@ -67,6 +70,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     progress_end(&bar);
     if (!e->model) return fail_with(&err);
     tsr_model_get_info(e->model, &e->info);
+    if (*e->info.amx_note) say_note("%s", e->info.amx_note);
     return EXIT_FINE;
 }
 

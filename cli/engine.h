@@ -9,6 +9,7 @@
 
 typedef struct model_options {
     const char *path, *cpu_tier;
+    int amx; /* a tsr_amx */
     bool no_mmap, no_packed, mlock;
 } model_options;
 

@@ -64,8 +64,8 @@ static json_t *tensors_json(const tsr_model *model) {
 static int print_json(const engine *e, const char *path) {
     const tsr_model_info *m = &e->info;
     json_t *root = json_pack(
-        "{ss ss ss ss ss ss sI sI sI sI si si si si si si si si si si sb}", "path", path, "name", m->name, "architecture",
-        m->architecture, "file_type", m->file_type, "tokenizer", m->tokenizer, "cpu_tier", m->cpu_tier, "parameters",
+        "{ss ss ss ss ss ss ss sI sI sI sI si si si si si si si si si si sb}", "path", path, "name", m->name, "architecture",
+        m->architecture, "file_type", m->file_type, "tokenizer", m->tokenizer, "cpu_tier", m->cpu_tier, "amx_note", m->amx_note, "parameters",
         (json_int_t)m->n_params, "file_bytes", (json_int_t)m->file_bytes, "host_bytes", (json_int_t)m->host_bytes,
         "packed_bytes", (json_int_t)m->packed_bytes,
         "files", m->n_files, "vocabulary", m->n_vocab, "context", m->n_ctx_train, "embedding", m->n_embd, "layers",
@@ -111,9 +111,7 @@ static void print_summary(const engine *e, const char *path) {
     printf("%-14strained with %d tokens\n", "context", m->n_ctx_train);
     printf("%-14s%s, %d tokens\n", "tokenizer", m->tokenizer, m->n_vocab);
     printf("%-14s%s\n", "chat template", m->has_chat_template ? "yes" : "none: `tessera run` continues the text");
-    tsr_machine machine;
-    tsr_machine_get(&machine);
-    printf("%-14s%s on %s\n", "kernels", m->cpu_tier, machine.cpu);
+    printf("%-14s%s on %s\n", "kernels", m->cpu_tier, m->cpu);
 }
 
 static void print_metadata(const tsr_model *model) {

@@ -51,24 +51,32 @@ typedef bool (*tsr_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 typedef struct tsr_machine {
     char cpu[64];            /* brand string */
-    const char *tier;        /* best tier this process can run: "scalar" "avx2" "avx512" */
+    const char *tier;        /* best tier this process can run: "scalar" "avx2" ... "amx" "amxfp16" */
     const char *features;    /* space-separated ISA extensions found, e.g. "avx2 fma f16c avx512f ... amx_int8" */
     int n_logical;           /* CPUs in this process's affinity mask */
     int n_physical;          /* distinct cores among them */
     double cgroup_cpus;      /* CPU quota of the cgroup, 0 = none */
     int n_threads_default;   /* what a session uses when told 0 */
-    bool amx_usable;         /* AMX tiles may be executed (CPU has them, kernel granted them) */
+    bool amx_usable;         /* AMX kernels work: CPU has tiles, kernel granted them, a product computed with them is right */
     const char *amx_reason;  /* why not, or "" */
 } tsr_machine;
 
+/* Asks the kernel for AMX tiles, once per process, if the CPU has them. */
 void tsr_machine_get(tsr_machine *out);
 
 /* ------------------------------------------------------------------------------------------------- model */
 
 typedef struct tsr_model tsr_model;
 
+typedef enum tsr_amx {
+    TSR_AMX_AUTO = 0, /* where the CPU has it, the kernel grants it and a self-test passes; else tsr_model_info.amx_note tells why not */
+    TSR_AMX_ON,       /* must be used, or opening fails with the reason */
+    TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
+} tsr_amx;
+
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
+    tsr_amx amx;
     bool no_mmap;             /* read the file into memory instead of mapping it */
     bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
@@ -89,6 +97,8 @@ typedef struct tsr_model_info {
     const char *file_type;     /* most common weight format by bytes, e.g. "Q4_K" */
     const char *tokenizer;     /* "bpe (qwen2)", "spm", "unigram", "wordpiece" */
     const char *cpu_tier;      /* kernels in use */
+    const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
+    const char *cpu;           /* brand string of this machine's CPU */
     uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */
     int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;

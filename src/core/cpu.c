@@ -218,8 +218,10 @@ int tsr_tier_find(const char *name) {
     return -1;
 }
 
+bool tsr_tier_in_cpu(tsr_tier tier) { return has_tier(tsr_cpu_get(), tier); }
+
 bool tsr_tier_usable(tsr_tier tier) {
-    return has_tier(tsr_cpu_get(), tier) && (tier < TSR_TIER_AMX || tsr_cpu_amx_request(NULL) == TSR_OK);
+    return tsr_tier_in_cpu(tier) && (tier < TSR_TIER_AMX || tsr_cpu_amx_request(NULL) == TSR_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------------- AMX */

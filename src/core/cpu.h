@@ -34,6 +34,8 @@ typedef struct tsr_cpu {
 const tsr_cpu *tsr_cpu_get(void);
 const char *tsr_tier_name(tsr_tier tier); /* "scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "amxfp16" */
 int tsr_tier_find(const char *name);      /* -1 unknown */
+/* Whether the CPU has a tier's instructions and the system enables their state; AMX also needs permission. Asks for nothing. */
+bool tsr_tier_in_cpu(tsr_tier tier);
 /* Whether kernels of a tier may run here: the CPU has its instructions and, for AMX, the kernel has granted the tiles. */
 bool tsr_tier_usable(tsr_tier tier);
 

@@ -41,8 +41,9 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static tsr_code open_parts(tsr_bench *b, const tsr_bench_params *p, tsr_error *err) {
     tsr_cpuset set;
+    char note[TSR_TIER_NOTE]; /* the row of a result says which kernel it is of */
     tsr_cpuset_read("", &set);
-    tsr_code code = tsr_tier_choose(p->cpu_tier, &b->tier, err);
+    tsr_code code = tsr_tier_choose(tsr_tier_this_machine(), p->cpu_tier, TSR_AMX_AUTO, &b->tier, note, err);
     if (code != TSR_OK) return code;
     b->kern = tsr_kernels_get(b->tier);
     b->n_threads = p->n_threads ? p->n_threads : set.n_default;
@@ -314,10 +315,7 @@ static void name_kernel(const product *r, tsr_bench_result *out) {
     bool narrow = rows <= kern->choice[type].narrow_rows, wide = !narrow && rows >= kern->choice[type].wide_rows;
     out->layout = r->p->host ? "gguf" : r->b->weights.packed.layout->name;
     out->path = r->p->host ? "host" : narrow ? "narrow" : wide ? "wide" : "integer";
-    out->kernel = r->p->host ? kern->tile_name
-                  : wide     ? kern->wide.name
-                  : !narrow  ? kern->packed_gemm_name
-                             : kern->packed_narrow[type] ? kern->packed_narrow_name : kern->packed_narrow_f32_name;
+    out->kernel = r->p->host ? kern->tile_name : tsr_packed_kernel_name(kern, type, rows);
 }
 
 static const char *peak_name(const tsr_bench *b, tsr_peak_kind kind) { return b->peaks.arithmetic[kind] ? b->peaks.arithmetic[kind]->name : ""; }

@@ -19,19 +19,6 @@ tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err) {
     return TSR_OK;
 }
 
-tsr_code tsr_tier_choose(const char *name, tsr_tier *out, tsr_error *err) {
-    *out = tsr_cpu_get()->tier;
-    if (!name) return TSR_OK;
-    int tier = tsr_tier_find(name);
-    if (tier < 0)
-        return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)", name);
-    if (!tsr_tier_usable((tsr_tier)tier))
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "CPU tier %s is not available: this CPU (or its hypervisor) offers %s at best", name,
-                        tsr_tier_name(*out));
-    *out = (tsr_tier)tier;
-    return TSR_OK;
-}
-
 /* NUL-terminated copy of a string key's value, "" when the key is missing. */
 static tsr_code copy_string(const tsr_gguf *g, const char *key, char **out, tsr_error *err) {
     tsr_str s = {"", 0};
@@ -74,7 +61,7 @@ static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
 }
 
 static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_params *p, tsr_error *err) {
-    tsr_code code = tsr_tier_choose(p->cpu_tier, &m->tier, err);
+    tsr_code code = tsr_tier_choose(tsr_tier_this_machine(), p->cpu_tier, p->amx, &m->tier, m->amx_note, err);
     if (code != TSR_OK) return code;
     m->gguf = tsr_gguf_open(path, err);
     if (!m->gguf) return TSR_E_FORMAT;
@@ -137,6 +124,8 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
         .file_type = m->file_type,
         .tokenizer = tsr_tokenizer_describe(m->tokenizer),
         .cpu_tier = tsr_tier_name(m->tier),
+        .amx_note = m->amx_note,
+        .cpu = tsr_cpu_get()->brand,
         .n_params = m->n_params,
         .file_bytes = m->file_bytes,
         .n_files = m->gguf->n_files,

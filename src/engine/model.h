@@ -2,6 +2,7 @@
 #ifndef TSR_ENGINE_MODEL_H
 #define TSR_ENGINE_MODEL_H
 
+#include "engine/tier.h"
 #include "gguf/gguf.h"
 #include "model/net.h"
 #include "text/chat_template.h"
@@ -12,14 +13,12 @@ struct tsr_model {
     tsr_tokenizer *tokenizer;
     tsr_net *net;          /* NULL with vocab_only */
     tsr_tier tier;
+    char amx_note[TSR_TIER_NOTE];
     tsr_str chat_template; /* text in the file, s = NULL when there is none */
     char *name, *architecture;
     char file_type[16];
     uint64_t n_params, file_bytes;
 };
-
-/* The tier of that name, if this CPU has it; NULL: the best. */
-tsr_code tsr_tier_choose(const char *name, tsr_tier *out, tsr_error *err);
 
 /* TSR_E_IO when a file of the model changed under its mapping. */
 tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err);

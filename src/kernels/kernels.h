@@ -61,6 +61,7 @@ typedef struct tsr_wide {
     const char *name;
     tsr_type elem;         /* TSR_BF16, TSR_F16 or TSR_F32 */
     int elem_bytes;
+    size_t row_tile_extra; /* bytes behind the blocks of a row tile, a multiple of 64, that pack_rows writes and strip reads */
     int run_blocks;        /* blocks of k that a job should have, at most TSR_WIDE_MAX_BLOCKS: as many as make B fit the L1 cache */
     /* A's tiles of one row tile: rows (1..16) rows of x, ldx apart, [rows, k] */
     void (*pack_rows)(const float *x, int64_t ldx, int rows, int64_t k, void *tiles);
@@ -127,7 +128,7 @@ typedef struct tsr_kernels {
 
     tsr_choice choice[TSR_TYPE_COUNT]; /* which of these a product of so many rows uses */
 
-    /* What a thread needs around a job that calls the kernels of this record (AMX: load and release the tile configuration); NULL: nothing. */
+    /* What a thread needs around a job that calls wide->strip (AMX: load and release the tile configuration); NULL: nothing. */
     void (*enter)(void);
     void (*leave)(void);
 } tsr_kernels;
@@ -144,6 +145,8 @@ void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */
 
 /* Fills choice, after all others. */
 void tsr_kernels_choose(tsr_kernels *k);

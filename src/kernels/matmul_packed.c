@@ -37,6 +37,7 @@ typedef struct packed_job {
     const tsr_packed_product *p;
     group_plan *groups; /* [n_groups] */
     int64_t n_items;
+    bool wide; /* a group takes that path */
 } packed_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -56,18 +57,22 @@ size_t tsr_packed_scratch_bytes(int64_t k) {
     return integer > wide ? integer : wide;
 }
 
-static size_t tile_bytes(int64_t rows, int64_t k, int elem_bytes) {
-    return (size_t)round_up(rows, TILE_ROWS) * (size_t)round_up(k, TSR_BLOCK_K) * (size_t)elem_bytes;
+/* Row tiles of elements of elem_bytes with `extra` bytes behind each. */
+static size_t tile_bytes(int64_t rows, int64_t k, int elem_bytes, size_t extra) {
+    size_t tiles = (size_t)((rows + TILE_ROWS - 1) / TILE_ROWS);
+    return tiles * (TILE_ROWS * (size_t)round_up(k, TSR_BLOCK_K) * (size_t)elem_bytes + extra);
 }
+
+static size_t wide_tile_bytes(const tsr_wide *wide, int64_t rows, int64_t k) { return tile_bytes(rows, k, wide->elem_bytes, wide->row_tile_extra); }
 
 bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) {
     size_t act, act_group;
     if (n_groups > INT64_MAX / 512 || m > INT64_MAX / 512 - n_groups * 16) return false;
     if (k > INT64_MAX / 64 / (m + 16 * n_groups + 16)) return false;
     if (!tsr_act8_bytes(m, k, &act) || !tsr_act8_bytes(TSR_ACT8_GROUP, k, &act_group)) return false;
-    /* each group rounds its rows up to whole lanes, or tiles */
+    /* each group rounds its rows up to whole lanes, or tiles; what is behind row tiles of 2-byte elements fits where 4-byte ones would */
     size_t plans = (size_t)n_groups * (sizeof(group_plan) + 64), groups = (size_t)n_groups;
-    *out = 64 + plans + act + groups * act_group + tile_bytes(m, k, 4) + groups * tile_bytes(TILE_ROWS, k, 4);
+    *out = 64 + plans + act + groups * act_group + tile_bytes(m, k, 4, 0) + groups * tile_bytes(TILE_ROWS, k, 4, 0);
     return true;
 }
 
@@ -129,7 +134,7 @@ static void wide_rows(const packed_job *job, const tsr_packed *w, const group_pl
     size_t tile_block = (size_t)TILE_ROWS * TSR_BLOCK_K * (size_t)wide->elem_bytes;
     float *c = (float *)(void *)(scratch + WIDE_B_BYTES); /* [strips][row tiles][2][16][16] */
     int64_t strip_floats = round_up(rows, TILE_ROWS) * STRIP_COLUMNS;
-    tsr_wide_job run = {.w = w, .b = scratch, .a_stride = (size_t)blocks * tile_block, .rows = rows};
+    tsr_wide_job run = {.w = w, .b = scratch, .a_stride = wide_tile_bytes(wide, TILE_ROWS, w->k), .rows = rows};
     for (run.block = 0; run.block < blocks; run.block += run.blocks) {
         run.blocks = min64(wide->run_blocks, blocks - run.block);
         run.a = plan->tiles + (size_t)(row / TILE_ROWS) * run.a_stride + (size_t)run.block * tile_block;
@@ -163,7 +168,7 @@ static void pack_tiles(const packed_job *job, const group_plan *plan, const tsr_
     tsr_split(group->rows, TILE_ROWS, i, n, &begin, &end);
     for (int64_t row = begin; row < end; row += TILE_ROWS)
         wide->pack_rows(p->x + (group->first + row) * p->ldx, p->ldx, (int)min64(TILE_ROWS, end - row), p->w.k,
-                        plan->tiles + tile_bytes(row, p->w.k, wide->elem_bytes));
+                        plan->tiles + wide_tile_bytes(wide, row, p->w.k));
 }
 
 /* The only group of a product: all threads together. */
@@ -207,7 +212,7 @@ static void run(void *ctx, int thread, int n_threads) {
     const tsr_packed_product *p = job->p;
     uint8_t *scratch = p->scratch + (size_t)thread * p->scratch_bytes;
     int64_t next, shared = 0; /* items of the first phase */
-    if (p->kern->enter) p->kern->enter();
+    if (job->wide && p->kern->enter) p->kern->enter();
     if (p->n_groups == 1) {
         convert_together(job, thread, n_threads);
     } else {
@@ -221,7 +226,7 @@ static void run(void *ctx, int thread, int n_threads) {
         while (g + 1 < p->n_groups && item >= job->groups[g + 1].first_item) g++;
         run_item(job, g, item - job->groups[g].first_item, scratch);
     }
-    if (p->kern->leave) p->kern->leave();
+    if (job->wide && p->kern->leave) p->kern->leave();
 }
 
 static path path_of(const tsr_kernels *kern, tsr_type type, int64_t rows) {
@@ -235,7 +240,7 @@ const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64
     case NARROW: return kern->packed_narrow_name;
     case NARROW_F32: return kern->packed_narrow_f32_name;
     case INTEGER: return kern->packed_gemm_name;
-    case WIDE: return kern->wide.name;
+    case WIDE: return kern->wide[type]->name;
     }
     return "-";
 }
@@ -260,8 +265,9 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
         *plan = (group_plan){.path = path_of(p->kern, p->w.type, rows), .first_item = job.n_items};
         job.n_items += cut(p, plan);
         if (plan->path == WIDE) {
+            job.wide = true;
             plan->tiles = work;
-            work += tile_bytes(rows, p->w.k, p->kern->wide[p->w.type]->elem_bytes);
+            work += wide_tile_bytes(p->kern->wide[p->w.type], rows, p->w.k);
         } else if (plan->path != NARROW_F32) {
             work += tsr_act8_place(&plan->act, work, rows, p->w.k);
         }

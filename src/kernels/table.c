@@ -4,31 +4,33 @@
 #include <pthread.h>
 
 static tsr_kernels records[TSR_TIER_COUNT];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool filled[TSR_TIER_COUNT];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void fill_all(void) {
-    /* the fill functions are themselves compiled with their ISA's flags: only those that this CPU has may run */
-    for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
-        if (!tsr_tier_usable((tsr_tier)tier)) continue;
-        tsr_kernels *k = &records[tier];
-        k->tier = (tsr_tier)tier;
-        tsr_kernels_fill_scalar(k);
-        tsr_kernels_fill_packed_scalar(k);
-        tsr_kernels_fill_wide_scalar(k);
-        if (tier >= TSR_TIER_AVX2) {
-            tsr_kernels_fill_avx2(k);
-            tsr_kernels_fill_dequantize_avx2(k);
-        }
-        if (tier >= TSR_TIER_AVX512) {
-            tsr_kernels_fill_avx512(k);
-            tsr_kernels_fill_act8_avx512(k);
-            tsr_kernels_fill_packed_avx512(k);
-        }
-        tsr_kernels_choose(k);
+static void fill(tsr_kernels *k, tsr_tier tier) {
+    k->tier = tier;
+    tsr_kernels_fill_scalar(k);
+    tsr_kernels_fill_packed_scalar(k);
+    tsr_kernels_fill_wide_scalar(k);
+    if (tier >= TSR_TIER_AVX2) {
+        tsr_kernels_fill_avx2(k);
+        tsr_kernels_fill_dequantize_avx2(k);
     }
+    if (tier >= TSR_TIER_AVX512) {
+        tsr_kernels_fill_avx512(k);
+        tsr_kernels_fill_act8_avx512(k);
+        tsr_kernels_fill_packed_avx512(k);
+    }
+    if (tier >= TSR_TIER_AMX) tsr_kernels_fill_wide_amx(k);
+    if (tier >= TSR_TIER_AMXFP16) tsr_kernels_fill_wide_amx_f16(k);
+    tsr_kernels_choose(k);
 }
 
+/* Only what is asked for: fill functions are compiled with their ISA's flags, and nothing may touch AMX where it is switched off. */
 const tsr_kernels *tsr_kernels_get(tsr_tier tier) {
-    pthread_once(&once, fill_all);
+    pthread_mutex_lock(&lock);
+    if (!filled[tier]) fill(&records[tier], tier);
+    filled[tier] = true;
+    pthread_mutex_unlock(&lock);
     return &records[tier];
 }

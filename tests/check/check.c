@@ -125,7 +125,7 @@ void check_report(check *c, const char *name, double seconds, double amount, con
         c->failed = true;
         snprintf(c->why, sizeof c->why, "nothing was compared");
     }
-    printf("%-34s %-10s %s  error/bound %.2f%s%s%s\n", name, tsr_tier_name(c->kern->tier), c->failed ? "FAILED" : "ok    ", c->worst,
+    printf("%-34s %-16s %s  error/bound %.2f%s%s%s\n", name, c->tier_name, c->failed ? "FAILED" : "ok    ", c->worst,
            rate, c->failed ? "  " : "", c->failed ? c->why : "");
     if (c->failed) n_failed++;
     else n_passed++;
@@ -167,6 +167,7 @@ int main(int argc, char **argv) {
             continue;
         }
         c.kern = tsr_kernels_get((tsr_tier)tier);
+        c.tier_name = tsr_tier_name((tsr_tier)tier);
         c.state = c.seed;
         check_f32_kernels(&c);
         check_rows_kernels(&c);
@@ -176,6 +177,8 @@ int main(int argc, char **argv) {
         check_wide_kernels(&c);
         check_grouped_kernels(&c);
     }
+    c.state = c.seed;
+    check_amx_emulated(&c);
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0 || n_passed == 0;
 }

@@ -13,6 +13,7 @@ typedef enum check_fill { CHECK_NORMAL, CHECK_TINY, CHECK_HUGE, CHECK_ZERO, CHEC
 
 typedef struct check {
     const tsr_kernels *kern;  /* the tier under test */
+    const char *tier_name;    /* what result lines call it */
     const char *filter;       /* only entries whose name contains this */
     bool bench;
     uint64_t seed, state;     /* of the random numbers */
@@ -53,6 +54,7 @@ void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
 void check_wide_kernels(check *c);
 void check_grouped_kernels(check *c);
+void check_amx_emulated(check *c); /* once, not per tier */
 
 bool check_selected(const check *c, const char *name);
 

@@ -33,6 +33,16 @@ static double rounded(const tsr_wide *wide, float x) {
     return wide->elem == TSR_F16 ? tsr_f16_to_f32(tsr_f32_to_f16(x)) : tsr_bf16_to_f32(tsr_f32_to_bf16(x));
 }
 
+/* What pack_rows multiplied a row with: the inverse of what it left behind the row tile, if anything. */
+static float row_scale(const tsr_wide *wide, const void *tiles, int64_t k, int r) {
+    float inverse;
+    if (!wide->row_tile_extra) return 1.0f;
+    memcpy(&inverse, (const uint8_t *)tiles + blocks_of(k) * TILE * wide->elem_bytes + (size_t)r * sizeof inverse, sizeof inverse);
+    return 1.0f / inverse;
+}
+
+static size_t row_tile_bytes(const tsr_wide *wide, int64_t k) { return (size_t)(blocks_of(k) * TILE * wide->elem_bytes) + wide->row_tile_extra; }
+
 /* Where (k, column) of a block is in B. */
 static int b_index(const tsr_wide *wide, int k, int column) {
     return wide->elem_bytes == 2 ? (k / 2 * TSR_PANEL + column) * 2 + k % 2 : k * TSR_PANEL + column;
@@ -60,27 +70,29 @@ static void check_pack_rows(check *c, const tsr_wide *wide, int rows, int64_t k)
     float *x = check_floats(c, (rows - 1) * ldx + k, CHECK_NORMAL);
     if (check_between(c, 0, 1)) fill_extreme(c, x, (rows - 1) * ldx + k);
     if (check_between(c, 0, 1)) x[check_between(c, 0, rows - 1) * ldx + check_between(c, 0, k - 1)] = NAN;
-    void *tiles = check_operand(c, blocks * TILE * wide->elem_bytes, 1);
+    void *tiles = check_operand(c, (int64_t)row_tile_bytes(wide, k), 1);
     wide->pack_rows(x, ldx, rows, k, tiles);
     for (int64_t b = 0; b < blocks; b++)
         for (int r = 0; r < TILE_ROWS; r++)
             for (int64_t i = 0; i < TSR_BLOCK_K; i++) {
                 int64_t l = b * TSR_BLOCK_K + i, at = b * TILE + r * TSR_BLOCK_K + i;
-                check_near(c, element(wide, tiles, at), r < rows && l < k ? rounded(wide, x[r * ldx + l]) : 0.0, 0.0, "element of A", at);
+                check_near(c, element(wide, tiles, at), r < rows && l < k ? rounded(wide, x[r * ldx + l] * row_scale(wide, tiles, k, r)) : 0.0, 0.0,
+                           "element of A", at);
             }
     check_release(c);
 }
 
-/* Largest error of (k, column) of a block before it is rounded to an element: products and sums in f32, which may cancel. */
-static double f32_error(const tsr_packed *w, int64_t panel, int64_t block, int k, int column, double want) {
+/* Largest error of (k, column) of a block before it is rounded to an element: products and sums in f32 or f16, which may cancel. */
+static double f32_error(const tsr_wide *wide, const tsr_packed *w, int64_t panel, int64_t block, int k, int column, double want) {
     static const int place[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of k in its eight: 4 h + i (packed.h) */
     uint8_t codes[TSR_QUADS * 64];
     float scale[2 * TSR_PANEL], min[2 * TSR_PANEL];
     if (w->layout->code_bits == 16) return 0.0;
-    if (!w->layout->has_min) return fabs(want) * 0x1p-22;
+    const double each = wide->elem == TSR_F16 ? 0x1p-11 : 0x1p-22; /* f16 rounds scale, product and min */
+    if (!w->layout->has_min) return fabs(want) * each * 2;
     tsr_packed_block(w, panel, block, codes, scale, min);
     int at = k / w->layout->group_k * TSR_PANEL + column, code = codes[(k / 8 * 2 + place[k % 8] / 4) * 64 + 4 * column + place[k % 8] % 4];
-    return (fabs((double)scale[at] * code) + fabs((double)min[at])) * 0x1p-22;
+    return (fabs((double)scale[at] * code) + fabs((double)min[at])) * each * 2;
 }
 
 /* unpack of every panel, from a block in the middle on: weights within half an ulp, zeros past n and k. */
@@ -98,7 +110,7 @@ static void check_unpack_elements(check *c, const tsr_wide *wide, tsr_type type,
             for (int64_t l = first * TSR_BLOCK_K; l < (first + blocks) * TSR_BLOCK_K; l++) {
                 double want = exists && l < k ? row[l] : 0.0;
                 int64_t block = l / TSR_BLOCK_K, at = (block - first) * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column);
-                double error = exists && l < k ? f32_error(&w, p, block, (int)(l % TSR_BLOCK_K), column, want) : 0.0;
+                double error = exists && l < k ? f32_error(wide, &w, p, block, (int)(l % TSR_BLOCK_K), column, want) : 0.0;
                 check_near(c, element(wide, b, at), want, exact ? 0.0 : fabs(want) * half_ulp(wide) + error + smallest(wide), "element of B", at);
             }
         }
@@ -121,7 +133,7 @@ static strip_operands strip(check *c, const tsr_wide *wide, tsr_type type, int64
     int64_t all = blocks_of(k), first = check_between(c, 0, all - 1), blocks = check_between(c, 1, all - first);
     int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, panels = tsr_packed_panels(&s.w), p = check_between(c, 0, panels - 1) / 2 * 2;
     if (blocks > wide->run_blocks) blocks = wide->run_blocks;
-    size_t tile_block = (size_t)(TILE * wide->elem_bytes), stride = (size_t)all * tile_block;
+    size_t tile_block = (size_t)(TILE * wide->elem_bytes), stride = row_tile_bytes(wide, k);
     const float *x = check_floats(c, rows * k, fill);
     uint8_t *a = check_operand(c, tiles * (int64_t)stride, 1);
     for (int64_t t = 0; t < tiles; t++)
@@ -146,9 +158,14 @@ static strip_operands strip(check *c, const tsr_wide *wide, tsr_type type, int64
 static void check_strip(check *c, const tsr_wide *wide, tsr_type type, int64_t n, int64_t k, int64_t rows, check_fill fill) {
     strip_operands s = strip(c, wide, type, n, k, rows, fill);
     s.job.w = &s.w;
+    if (c->kern->enter) c->kern->enter();
     wide->strip[type](&s.job);
+    if (c->kern->leave) c->kern->leave();
     for (int p = 0; p < 2; p++)
-        for (int64_t r = 0; r < rows; r++)
+        for (int64_t r = 0; r < rows; r++) {
+            const uint8_t *tiles = (const uint8_t *)s.job.a - (size_t)(s.job.block * TILE * wide->elem_bytes) + (size_t)(r / TILE_ROWS) * s.job.a_stride;
+            bool last = s.job.block + s.job.blocks == blocks_of(k);
+            double scale = last ? row_scale(wide, tiles, k, (int)(r % TILE_ROWS)) : 1.0;
             for (int column = 0; column < TSR_PANEL; column++) {
                 int64_t at = ((r / TILE_ROWS * 2 + p) * TILE_ROWS + r % TILE_ROWS) * TSR_PANEL + column;
                 const uint8_t *a = (const uint8_t *)s.job.a + (size_t)(r / TILE_ROWS) * s.job.a_stride;
@@ -159,8 +176,9 @@ static void check_strip(check *c, const tsr_wide *wide, tsr_type type, int64_t n
                     want += term;
                     magnitude += fabs(term);
                 }
-                check_near(c, s.job.c[at], want, sum_bound(magnitude, s.job.blocks * TSR_BLOCK_K), "strip", at);
+                check_near(c, s.job.c[at], want / scale, sum_bound(magnitude, s.job.blocks * TSR_BLOCK_K) / scale, "strip", at);
             }
+        }
     check_release(c);
 }
 
@@ -201,6 +219,16 @@ static void product_close(check *c, product *t) {
     check_release(c);
 }
 
+/* What the kernel multiplies a row with. */
+static float packed_scale(const tsr_wide *wide, const float *x, int64_t k) {
+    if (!wide->row_tile_extra) return 1.0f;
+    void *tiles = aligned(row_tile_bytes(wide, k));
+    wide->pack_rows(x, k, 1, k, tiles);
+    float scale = row_scale(wide, tiles, k, 0);
+    free(tiles);
+    return scale;
+}
+
 /* Column `column` of panel p of group g: the products with all rows of the group; weights [blocks] elements. */
 static void check_column(check *c, const product *t, const tsr_wide *wide, int64_t g, int64_t p, int column, const void *weights) {
     const tsr_packed *w = &t->w[g];
@@ -209,8 +237,9 @@ static void check_column(check *c, const product *t, const tsr_wide *wide, int64
     for (int64_t l = 0; l < w->k; l++) b[l] = element(wide, weights, l / TSR_BLOCK_K * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column));
     for (int64_t r = t->groups[g].first; r < t->groups[g].first + t->groups[g].rows; r++) {
         double want = 0.0, magnitude = 0.0;
+        float scale = packed_scale(wide, t->p.x + r * t->p.ldx, w->k);
         for (int64_t l = 0; l < w->k; l++) {
-            double term = rounded(wide, t->p.x[r * t->p.ldx + l]) * b[l];
+            double term = rounded(wide, t->p.x[r * t->p.ldx + l] * scale) / scale * b[l];
             want += term;
             magnitude += fabs(term);
         }
@@ -295,7 +324,9 @@ static void bench_wide(check *c, const tsr_wide *wide, tsr_type type, tsr_pool *
         strip_bench b = {wide, strip(c, wide, type, 32, BENCH_K, rows[i], CHECK_NORMAL)};
         b.s.job.w = &b.s.w;
         b.s.job.blocks = wide->run_blocks < b.s.job.blocks ? wide->run_blocks : b.s.job.blocks;
+        if (c->kern->enter) c->kern->enter();
         double seconds = check_time(run_strip, &b), amount = 2.0 * (double)(rows[i] * 32 * b.s.job.blocks * TSR_BLOCK_K);
+        if (c->kern->leave) c->kern->leave();
         check_near(c, 0.0, 0.0, 0.0, "", 0);
         check_release(c);
         snprintf(name, sizeof name, "wide_strip_%s m=%d", tsr_type_get(type)->name, (int)rows[i]);

@@ -1,13 +1,20 @@
+/* machine.c: what this machine offers, as the public API tells it. */
 #include "core/cpu.h"
+#include "engine/tier.h"
 
 #include <pthread.h>
 #include <string.h>
 
 /* The reason is handed out as a pointer, so it is kept for the life of the process. */
 static tsr_error amx;
+static tsr_tier tier;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void ask_amx(void) { tsr_cpu_amx_request(&amx); }
+static void ask_amx(void) {
+    char note[TSR_TIER_NOTE];
+    tier = tsr_cpu_get()->tier;
+    tsr_tier_best_amx(tsr_tier_this_machine(), &tier, note, &amx);
+}
 
 void tsr_machine_get(tsr_machine *out) {
     const tsr_cpu *cpu = tsr_cpu_get();
@@ -16,7 +23,7 @@ void tsr_machine_get(tsr_machine *out) {
     pthread_once(&once, ask_amx);
     memset(out, 0, sizeof *out);
     memcpy(out->cpu, cpu->brand, sizeof out->cpu);
-    out->tier = tsr_tier_name(cpu->tier);
+    out->tier = tsr_tier_name(tier);
     out->features = cpu->features;
     out->n_logical = set.n_logical;
     out->n_physical = set.n_physical;
