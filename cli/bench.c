@@ -25,7 +25,7 @@ static const option product_options[] = {
     {"op", 0, OPTION_TEXT, "OP", offsetof(bench_settings, op), 0, 0, "what to measure: matmul, products of random weights"},
     {"shapes", 0, OPTION_TEXTS, "FILE", offsetof(bench_settings, shapes), 0, 0,
      "a list of matrices, lines `name N K [experts used]`, or one of those that --list names; may be given several times (default llama-1b)"},
-    {"types", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, types), 0, 0, "formats of the weights, such as Q4_0,Q4_K; all: every one"},
+    {"types", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, types), 0, 0, "formats of the weights, such as Q4_0,Q4_K; all: every one (default all)"},
     {"rows", 'M', OPTION_TEXT, "LIST", offsetof(bench_settings, rows), 0, 0,
      "rows of activations (tokens), such as 1,8,512 (default 1,2,4,8,16,32,64,128,512,2048)"},
     {"host", 0, OPTION_FLAG, NULL, offsetof(bench_settings, host), 0, 0, "multiply GGUF blocks in f32 instead of packed weights"},
