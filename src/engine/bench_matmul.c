@@ -180,7 +180,8 @@ static tsr_code ready_weights(product *r, tsr_type type, int64_t made, tsr_error
     if (code != TSR_OK) return code;
     double other = (double)r->memory_bytes + (double)b->peaks.n, least = other + tsr_bench_weights_cost(&w, made, made);
     if (least > b->max_memory) return too_much(b, least, err);
-    int64_t wanted = made, affordable = made + (int64_t)((b->max_memory - least) / (double)w.matrix_bytes);
+    /* a part of what is left stays free: the next products may have more rows */
+    int64_t wanted = made, affordable = made + (int64_t)(0.75 * (b->max_memory - least) / (double)w.matrix_bytes);
     if (r->p->m <= FEW_ROWS) wanted = max64(made, (int64_t)(LEVELS_TIMES * b->last_level / w.matrix_bytes) + 1 + r->n_groups);
     wanted = min64(wanted, affordable);
     r->ring = wanted;
