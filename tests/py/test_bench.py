@@ -45,9 +45,18 @@ def check_row(r):
         assert (peak is None) == (share is None) == (r[f"peak_{kind}_name"] == "")
         if peak is not None:
             assert peak > 1e8 * r["threads"] and share == pytest.approx(r["ops_per_second"] / peak, rel=1e-3)
-    assert 0 < r["share_int8"] < 1.2, r
+    assert r["share_int8"] > 0
     assert all(math.isfinite(v) for v in r.values() if isinstance(v, float))
     assert r["from"] in ("l2", "l3", "mixed", "dram") and r["set_bytes"] > 0
+
+
+def check_shares(found):
+    """No product is faster than the peak. A neighbour may have slowed down one measurement of a peak, but not all."""
+    for n_threads in {r["threads"] for r in found}:
+        same = [r for r in found if r["threads"] == n_threads]
+        assert max(r["ops_per_second"] for r in same) < 1.2 * max(r["peak_int8"] for r in same)
+        read = [r["peak_read"] for r in same if r["peak_read"]]
+        assert all(r["weight_bytes_per_second"] < 1.2 * max(read) for r in same if read and r["from"] == "dram")
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -57,6 +66,7 @@ def test_every_format_and_number_of_rows_on_every_tier(tmp_path, tier):
         pytest.skip(f"this CPU lacks {tier}")
     found = rows("--shapes", shapes_file(tmp_path), "-M", "1,2,9,33", "-t", "1", "--cpu-tier", tier, *LITTLE)
     assert [(r["type"], r["m"]) for r in found] == [(t, m) for t in FORMATS for m in (1, 2, 9, 33)]
+    check_shares(found)
     for r in found:
         check_row(r)
         assert r["tier"] == tier and r["path"] in ("narrow", "integer", "wide") and r["kernel"] and r["layout"].startswith("p16_")
@@ -66,6 +76,7 @@ def test_every_format_and_number_of_rows_on_every_tier(tmp_path, tier):
 def test_host_products_and_numbers_of_threads(tmp_path):
     found = rows("--shapes", shapes_file(tmp_path), "--types", "q4_k,BF16", "-M", "1,16", "-t", "1,2", "--host", *LITTLE)
     assert [(r["threads"], r["type"], r["m"]) for r in found] == [(t, f, m) for t in (1, 2) for f in ("Q4_K", "BF16") for m in (1, 16)]
+    check_shares(found)
     for r in found:
         check_row(r)
         assert (r["path"], r["layout"], r["packed_bytes"], r["pack_bytes_per_second"]) == ("host", "gguf", 0, None)
@@ -88,7 +99,8 @@ def test_peaks_and_reading(tmp_path):
         check_row(r)
         assert r["peak_read"] > 1e8 and r["share_read"] == pytest.approx(r["weight_bytes_per_second"] / r["peak_read"], rel=1e-3)
     few, many = found
-    assert few["from"] == "dram" and 0 < few["share_read"] < 1.2 and few["set_bytes"] > 20 * many["set_bytes"]
+    check_shares(found)
+    assert few["from"] == "dram" and few["share_read"] > 0 and few["set_bytes"] > 20 * many["set_bytes"]
     assert many["set_bytes"] == many["packed_bytes"]
 
 
