@@ -165,5 +165,6 @@ void table_row(bench_table *t, const bench_row *row) {
 
 void table_end(bench_table *t) {
     if (t->format == BENCH_JSON) fputs(t->n_rows ? "\n]\n" : "[]\n", t->f);
-    if (t->format == BENCH_MD && t->cut) fputs("\n\\* with the first outputs of the matrix only: with all of them a call would take seconds.\n", t->f);
+    if (t->format == BENCH_MD && t->cut)
+        fputs("\n\\* with the first outputs of the matrix only: with all of them a call would take seconds.\n", t->f);
 }

@@ -153,8 +153,8 @@ static void choose_outputs(product *r) {
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
 static tsr_code too_much(const tsr_bench *b, double bytes, tsr_error *err) {
-    return tsr_fail(err, TSR_E_LIMIT, "this product takes %.1f GB of memory, more than the %.1f GB allowed; allow more (--max-memory), or leave it out",
-                    bytes * 1e-9, b->max_memory * 1e-9);
+    return tsr_fail(err, TSR_E_LIMIT, "this product takes %.1f GB of memory, more than the %.1f GB allowed; allow more (--max-memory), or leave it "
+                    "out", bytes * 1e-9, b->max_memory * 1e-9);
 }
 
 static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
