@@ -25,7 +25,8 @@ static const option product_options[] = {
     {"op", 0, OPTION_TEXT, "OP", offsetof(bench_settings, op), 0, 0, "what to measure: matmul, products of random weights"},
     {"shapes", 0, OPTION_TEXTS, "FILE", offsetof(bench_settings, shapes), 0, 0,
      "a list of matrices, lines `name N K [experts used]`, or one of those that --list names; may be given several times (default llama-1b)"},
-    {"types", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, types), 0, 0, "formats of the weights, such as Q4_0,Q4_K; all: every one"},
+    {"types", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, types), 0, 0,
+     "formats of the weights, such as Q4_0,Q4_K; all: every one (default all)"},
     {"rows", 'M', OPTION_TEXT, "LIST", offsetof(bench_settings, rows), 0, 0,
      "rows of activations (tokens), such as 1,8,512 (default 1,2,4,8,16,32,64,128,512,2048)"},
     {"host", 0, OPTION_FLAG, NULL, offsetof(bench_settings, host), 0, 0, "multiply GGUF blocks in f32 instead of packed weights"},
@@ -84,6 +85,7 @@ typedef struct bench_run {
     progress bar;
     size_t n_done, n_total; /* products */
     int status;
+    bool lost; /* results could not be written */
 } bench_run;
 
 /* --- what is asked for ------------------------------------------------------------------------------------------------------- */
@@ -183,6 +185,17 @@ static bool on_sample(void *user, uint64_t done, uint64_t total) {
     return !interrupted();
 }
 
+/* Writes what is in the buffer, so that rows appear as they are measured. False when that failed, or nobody reads any more. */
+static bool flush(bench_run *r) {
+    if (r->table.f == stdout) return out_write("", 0); /* out_finish() says why */
+    errno = 0;
+    if (fflush(r->table.f) == 0 && !ferror(r->table.f)) return true;
+    say_error("cannot write %s: %s", r->s->output, strerror(errno ? errno : EIO));
+    r->status = EXIT_FAILED;
+    r->lost = true;
+    return false;
+}
+
 /* One row of the table. TSR_E_ARG: the format's blocks do not fit the shape. TSR_E_CANCELLED ends the run; r->status says why. */
 static tsr_code measure(bench_run *r, tsr_bench *b, bench_row *row) {
     tsr_error err = {0};
@@ -194,9 +207,8 @@ static tsr_code measure(bench_run *r, tsr_bench *b, bench_row *row) {
     if (code == TSR_E_CANCELLED) {
         r->status = EXIT_INTERRUPTED;
     } else if (code == TSR_OK) {
-        if (table_row(&r->table, row)) return TSR_OK;
-        r->status = EXIT_FAILED; /* whoever closes the file says why */
-        code = TSR_E_CANCELLED;
+        table_row(&r->table, row);
+        if (!flush(r)) code = TSR_E_CANCELLED;
     } else if (code != TSR_E_ARG) {
         say_error("%s %s, %s, %lld rows: %s", s->model, s->name, row->type, (long long)row->m, err.message);
         r->status = EXIT_FAILED;
@@ -247,12 +259,13 @@ static int measure_all(const bench_settings *s, const bench_plan *plan) {
     if (status != EXIT_FINE) return status;
     r.table.f = out.f;
     progress_start(&r.bar, "measuring", "samples");
-    for (size_t i = 0; i < plan->n_threads && measure_threads(&r, (int)plan->threads[i]);) i++;
+    bool more = true;
+    for (size_t i = 0; i < plan->n_threads && more; i++) more = measure_threads(&r, (int)plan->threads[i]);
     progress_end(&r.bar);
     if (r.table.n_rows > 0) table_end(&r.table);
     else if (r.status == EXIT_FINE) say_error("nothing was measured: no format fits any of the shapes; give others with --types or --shapes");
     if (r.status == EXIT_INTERRUPTED) say_note("interrupted: %zu of %zu products measured", r.table.n_rows, r.n_total);
-    int closed = result_close(&out, r.table.n_rows > 0); /* what was measured is kept, whatever happened then */
+    int closed = result_close(&out, r.table.n_rows > 0 && !r.lost); /* what was measured is kept, whatever happened then */
     if (r.status == EXIT_FINE && r.table.n_rows == 0) r.status = EXIT_FAILED;
     return r.status == EXIT_FINE ? closed : r.status;
 }

@@ -146,7 +146,7 @@ static void md_row(bench_table *t, const bench_row *row) {
 
 /* --- the table --------------------------------------------------------------------------------------------------------------- */
 
-bool table_row(bench_table *t, const bench_row *row) {
+void table_row(bench_table *t, const bench_row *row) {
     tsr_machine machine;
     fields f = {.n = 0};
     tsr_machine_get(&machine);
@@ -161,11 +161,10 @@ bool table_row(bench_table *t, const bench_row *row) {
     t->shape = row->shape;
     t->n_threads = row->result.n_threads;
     t->n_rows++;
-    return fflush(t->f) == 0 && !ferror(t->f);
 }
 
-bool table_end(bench_table *t) {
+void table_end(bench_table *t) {
     if (t->format == BENCH_JSON) fputs(t->n_rows ? "\n]\n" : "[]\n", t->f);
-    if (t->format == BENCH_MD && t->cut) fputs("\n\\* with the first outputs of the matrix only: with all of them a call would take seconds.\n", t->f);
-    return fflush(t->f) == 0 && !ferror(t->f);
+    if (t->format == BENCH_MD && t->cut)
+        fputs("\n\\* with the first outputs of the matrix only: with all of them a call would take seconds.\n", t->f);
 }

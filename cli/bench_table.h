@@ -25,8 +25,8 @@ typedef struct bench_table {
     bool cut;                 /* a row did not compute all outputs */
 } bench_table;
 
-/* Each returns false when writing failed. */
-bool table_row(bench_table *t, const bench_row *row);
-bool table_end(bench_table *t);
+/* What they write is in f's buffer: the caller flushes it, and sees whether that failed. */
+void table_row(bench_table *t, const bench_row *row);
+void table_end(bench_table *t);
 
 #endif

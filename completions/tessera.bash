@@ -12,7 +12,7 @@ _tessera_files() {
 _tessera() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} options=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help --help --version' -- "$cur"))
         return
     fi
     # "--opt=value" arrives as three words
@@ -102,6 +102,17 @@ _tessera() {
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        bench:--op) COMPREPLY=(); return ;;
+        bench:--shapes) _tessera_files '*'; return ;;
+        bench:--types) COMPREPLY=(); return ;;
+        bench:-M|bench:--rows) COMPREPLY=(); return ;;
+        bench:-t|bench:--threads) COMPREPLY=(); return ;;
+        bench:--cpu-tier) COMPREPLY=(); return ;;
+        bench:-r|bench:--reps) COMPREPLY=(); return ;;
+        bench:--max-memory) COMPREPLY=(); return ;;
+        bench:-o|bench:--format) COMPREPLY=($(compgen -W 'md csv json' -- "$cur")); return ;;
+        bench:--output) _tessera_files '*'; return ;;
+        bench:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         version:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
@@ -113,6 +124,7 @@ _tessera() {
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
         eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --no-packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
+        bench) options="--op --shapes --types -M --rows --host -t --threads --cpu-tier -r --reps --max-memory -o --format --output --list --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;
     esac
@@ -121,7 +133,7 @@ _tessera() {
         return
     fi
     case $command in
-        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize version help' -- "$cur")) ;;
+        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help' -- "$cur")) ;;
         info) _tessera_files '*.gguf' ;;
         quantize)
             _tessera_files '*.gguf'

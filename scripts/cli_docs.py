@@ -15,7 +15,7 @@ import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DATE = "November 23, 2026"  # of the man page: when the command line last changed in kind
+DATE = "November 24, 2026"  # of the man page: when the command line last changed in kind
 GENERATED = "made by scripts/cli_docs.py from the program's option tables; do not edit"
 
 

@@ -154,8 +154,8 @@ static void choose_outputs(product *r) {
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
 static tsr_code too_much(const tsr_bench *b, double bytes, tsr_error *err) {
-    return tsr_fail(err, TSR_E_LIMIT, "this product takes %.1f GB of memory, more than the %.1f GB allowed; allow more (--max-memory), or leave it out",
-                    bytes * 1e-9, b->max_memory * 1e-9);
+    return tsr_fail(err, TSR_E_LIMIT, "this product takes %.1f GB of memory, more than the %.1f GB allowed; allow more (--max-memory), or leave it "
+                    "out", bytes * 1e-9, b->max_memory * 1e-9);
 }
 
 static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
@@ -181,7 +181,8 @@ static tsr_code ready_weights(product *r, tsr_type type, int64_t made, tsr_error
     if (code != TSR_OK) return code;
     double other = (double)r->memory_bytes + (double)b->peaks.n, least = other + tsr_bench_weights_cost(&w, made, made);
     if (least > b->max_memory) return too_much(b, least, err);
-    int64_t wanted = made, affordable = made + (int64_t)((b->max_memory - least) / (double)w.matrix_bytes);
+    /* a part of what is left stays free: the next products may have more rows */
+    int64_t wanted = made, affordable = made + (int64_t)(0.75 * (b->max_memory - least) / (double)w.matrix_bytes);
     if (r->p->m <= FEW_ROWS) wanted = max64(made, (int64_t)(LEVELS_TIMES * b->last_level / w.matrix_bytes) + 1 + r->n_groups);
     wanted = min64(wanted, affordable);
     r->ring = wanted;
