@@ -169,11 +169,11 @@ int main(int argc, char **argv) {
         c.kern = tsr_kernels_get((tsr_tier)tier);
         c.state = c.seed;
         check_f32_kernels(&c);
+        check_grouped_kernels(&c);
         check_rows_kernels(&c);
         check_dequantize_kernels(&c);
         check_packed_kernels(&c);
         check_pack_kernels(&c);
-        check_grouped_kernels(&c);
     }
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0 || n_passed == 0;

@@ -45,11 +45,11 @@ void check_report(check *c, const char *name, double seconds, double amount, con
 
 /* The entries, by file. */
 void check_f32_kernels(check *c);
+void check_grouped_kernels(check *c);
 void check_rows_kernels(check *c);
 void check_dequantize_kernels(check *c);
 void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
-void check_grouped_kernels(check *c);
 
 bool check_selected(const check *c, const char *name);
 
