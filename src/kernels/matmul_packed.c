@@ -235,7 +235,7 @@ const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64
     case NARROW: return kern->packed_narrow_name;
     case NARROW_F32: return kern->packed_narrow_f32_name;
     case INTEGER: return kern->packed_gemm_name;
-    case WIDE: return kern->wide.name;
+    case WIDE: return kern->wide[type]->name;
     }
     return "-";
 }

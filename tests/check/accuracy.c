@@ -81,7 +81,7 @@ static bool path_exists(const tsr_kernels *kern, tsr_type type, path p) {
     if (p == F32) return kern->dequantize[type] != NULL;
     if (!tsr_layout_of(type)->name) return false;
     if (p == INTEGER) return kern->packed_unpack[type] && kern->packed_gemm;
-    if (p == WIDE) return kern->wide.strip[type] != NULL;
+    if (p == WIDE) return kern->wide[type] != NULL;
     return true;
 }
 
