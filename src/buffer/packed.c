@@ -76,7 +76,7 @@ static void packed_get(const tsr_weight *w, void *out, size_t n_bytes) {
 
 static void packed_row(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out) {
     tsr_packed p = expert_of(w, 0);
-    tsr_packed_row(&p, row, kern->dequantize[w->type], out);
+    tsr_packed_row_with(&p, row, kern->dequantize[w->type], out);
 }
 
 static const char *packed_layout(const tsr_weight *w) { return w->packed.layout->name; }

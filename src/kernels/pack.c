@@ -189,7 +189,7 @@ void tsr_unpack(const tsr_packed *p, void *rows, size_t row_bytes, int64_t first
         }
 }
 
-void tsr_packed_row(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out) {
+void tsr_packed_row_with(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out) {
     uint8_t blocks[MAX_CHUNK_BYTES];
     for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
         int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
@@ -197,6 +197,8 @@ void tsr_packed_row(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequanti
         dequantize(blocks, out + k, count);
     }
 }
+
+void tsr_packed_row(const tsr_packed *p, int64_t row, float *out) { tsr_packed_row_with(p, row, tsr_dequantizer(p->type), out); }
 
 /* --- the reference view of a block ----------------------------------------------------------------------------------------- */
 

@@ -85,8 +85,10 @@ void tsr_pack(const tsr_packed *p, const void *rows, size_t row_bytes, int64_t f
 /* The exact inverse: writes the GGUF rows of panels [first, last). */
 void tsr_unpack(const tsr_packed *p, void *rows, size_t row_bytes, int64_t first, int64_t last);
 
-/* Row `row` of the matrix as f32 into out[k], equal bit for bit to dequantising the GGUF row. dequantize: the type's, of any tier. */
-void tsr_packed_row(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out);
+/* Row `row` of the matrix as f32 into out[k], equal bit for bit to dequantising the GGUF row. */
+void tsr_packed_row(const tsr_packed *p, int64_t row, float *out);
+/* The same with the type's dequantiser of a tier. */
+void tsr_packed_row_with(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out);
 
 /* --- the reference view of one block of 32 k of one panel, which every unpacking kernel must reproduce ------------------- */
 

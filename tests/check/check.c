@@ -170,12 +170,12 @@ int main(int argc, char **argv) {
         c.tier_name = tsr_tier_name((tsr_tier)tier);
         c.state = c.seed;
         check_f32_kernels(&c);
+        check_grouped_kernels(&c);
         check_rows_kernels(&c);
         check_dequantize_kernels(&c);
         check_packed_kernels(&c);
         check_pack_kernels(&c);
         check_wide_kernels(&c);
-        check_grouped_kernels(&c);
     }
     c.state = c.seed;
     check_amx_emulated(&c);

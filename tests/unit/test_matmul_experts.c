@@ -151,12 +151,25 @@ static void test_parts_that_differ(void **unused) {
     tsr_pool_close(pool);
 }
 
+/* Sizes that no memory holds are an error, not a wrap. */
+static void test_workspace_too_large(void **unused) {
+    (void)unused;
+    size_t bytes;
+    assert_true(tsr_matmul_work_bytes(512 * 8, 128, 2048, &bytes));
+    assert_true(bytes > 512 * 8 * 2048 && bytes < (size_t)1 << 30);
+    static const int64_t huge[][3] = {{INT64_MAX, 1, 2048}, {512, INT64_MAX, 2048}, {512, 1, INT64_MAX}, {INT64_MAX / 512, 1, 64}, {1 << 30, 1 << 30, 1LL << 40},
+                                      {1, INT64_MAX / 512, 1}, {1LL << 40, 8, 1LL << 30}};
+    for (size_t i = 0; i < sizeof huge / sizeof *huge; i++)
+        if (tsr_matmul_work_bytes(huge[i][0], huge[i][1], huge[i][2], &bytes)) fail_msg("case %zu: %zu bytes", i, bytes);
+}
+
 int main(void) {
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = uniform();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_packed),
         cmocka_unit_test(test_parts_that_differ),
+        cmocka_unit_test(test_workspace_too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,7 +128,7 @@ static void check_matrix(tsr_type type, int64_t n, int64_t k) {
     for (int64_t row = 0; row < n; row++) {
         float *want = weights + row * k, *out = (float *)(void *)got.start;
         tsr_dequantizer(type)(rows.start + (size_t)row * row_bytes, want, k);
-        tsr_packed_row(&p, row, tsr_dequantizer(type), out);
+        tsr_packed_row(&p, row, out);
         for (int64_t i = 0; i < k; i++)
             if (!same_float(out[i], want[i])) fail_msg("%s n %d k %d: row %d [%d]", info->name, (int)n, (int)k, (int)row, (int)i);
     }
