@@ -29,6 +29,7 @@ _tessera() {
         run:-t|run:--threads) COMPREPLY=(); return ;;
         run:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         run:--cpu-tier) COMPREPLY=(); return ;;
+        run:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         run:-s|run:--seed) COMPREPLY=(); return ;;
         run:--temp) COMPREPLY=(); return ;;
         run:--top-k) COMPREPLY=(); return ;;
@@ -58,6 +59,7 @@ _tessera() {
         chat:-t|chat:--threads) COMPREPLY=(); return ;;
         chat:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         chat:--cpu-tier) COMPREPLY=(); return ;;
+        chat:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         chat:-s|chat:--seed) COMPREPLY=(); return ;;
         chat:--temp) COMPREPLY=(); return ;;
         chat:--top-k) COMPREPLY=(); return ;;
@@ -80,6 +82,7 @@ _tessera() {
         chat:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         info:-m|info:--model) _tessera_files '*.gguf'; return ;;
         info:--cpu-tier) COMPREPLY=(); return ;;
+        info:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         info:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         tokenize:-m|tokenize:--model) _tessera_files '*.gguf'; return ;;
         tokenize:-p|tokenize:--prompt) COMPREPLY=(); return ;;
@@ -99,6 +102,7 @@ _tessera() {
         eval:-t|eval:--threads) COMPREPLY=(); return ;;
         eval:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         eval:--cpu-tier) COMPREPLY=(); return ;;
+        eval:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
@@ -106,12 +110,12 @@ _tessera() {
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --cpu-tier --no-mmap --packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        info) options="-m --model --tensors --metadata --json --cpu-tier --no-mmap --packed --mlock --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        info) options="-m --model --tensors --metadata --json --cpu-tier --amx --no-mmap --packed --mlock --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
-        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --packed --mlock --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;

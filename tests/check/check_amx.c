@@ -153,6 +153,82 @@ static void check_faults(check *c) {
 void tsr_kernels_fill_wide_amx_emulated(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx_f16_emulated(tsr_kernels *k);
 
+/* |scale code| + |min| of a weight, which may be a small difference of large numbers. */
+static double magnitude(const tsr_packed *w, int column, int k) {
+    static const int place[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of k in its eight: 4 h + i (packed.h) */
+    uint8_t codes[TSR_QUADS * 64];
+    float scale[2 * TSR_PANEL], min[2 * TSR_PANEL] = {0};
+    int c = column % TSR_PANEL, in = k % TSR_BLOCK_K, at = in / w->layout->group_k * TSR_PANEL + c, i = place[in % 8];
+    tsr_packed_block(w, column / TSR_PANEL, k / TSR_BLOCK_K, codes, scale, min);
+    return fabs((double)scale[at] * (codes[(in / 8 * 2 + i / 4) * 64 + 4 * c + i % 4] - w->layout->offset)) + fabs((double)min[at]);
+}
+
+/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond it, one
+ * strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
+ * ones may lose. */
+static void extreme_case(check *c, tsr_type type, int large) {
+    enum { ROWS = 5, BLOCKS = 8, K = BLOCKS * 32, FIRST = 6 };
+    const tsr_wide *wide = c->kern->wide[type];
+    tsr_packed w = check_matrix(c, type, 32, K);
+    const tsr_layout *l = w.layout;
+    size_t unit = tsr_layout_unit_bytes(l), halves = l->has_min ? 64 : 32;
+    for (int p = 0; p < 2; p++)
+        for (size_t u = 0; u < (size_t)(K / l->unit_k); u++)
+            for (size_t i = 0; i < halves; i += 2) { /* d and m */
+                double d = ldexp(check_uniform(c) * 2.0 - 1.0, (int)check_between(c, -24, large ? 16 : l->unit_k == 32 ? 6 : 2));
+                uint16_t h = tsr_f32_to_f16((float)(fabs(d) > 65504 ? 65504 : d));
+                memcpy(w.data + (size_t)p * w.panel_bytes + w.scales_offset + (u + 1) * unit - halves + i, &h, sizeof h);
+            }
+    float *x = check_floats(c, ROWS * K, CHECK_NORMAL), row[K];
+    for (int r = 0; r < ROWS; r++)
+        for (int k = 0; k < K; k++) x[r * K + k] *= r == 0 ? 1e20f : r == 1 ? 1e-25f : r == 2 ? 7e4f : 1.0f;
+    size_t tile = (size_t)BLOCKS * 1024 + wide->row_tile_extra;
+    uint8_t *a = check_operand(c, (int64_t)tile, 1);
+    float *sums = check_floats(c, 512, CHECK_NORMAL);
+    wide->pack_rows(x, K, ROWS, K, a);
+    tsr_wide_job job = {.w = &w, .panel = {0, 1}, .blocks = FIRST, .b = check_operand(c, 2 * FIRST * 1024, 1), .a = a, .a_stride = tile,
+                        .rows = ROWS, .c = sums};
+    c->kern->enter();
+    wide->strip[type](&job);
+    job.accumulate = true;
+    job.block = FIRST;
+    job.blocks = BLOCKS - FIRST;
+    job.a = a + FIRST * 1024;
+    wide->strip[type](&job);
+    c->kern->leave();
+    for (int n = 0; n < 32; n++) {
+        tsr_packed_row(&w, n, row);
+        for (int r = 0; r < ROWS; r++) {
+            double want = 0.0, bound = 0.0, most = 0.0;
+            for (int k = 0; k < K; k++) most = fmax(most, fabs((double)x[r * K + k]));
+            for (int k = 0; k < K; k++) {
+                want += (double)x[r * K + k] * row[k];
+                bound += fabs((double)x[r * K + k]) * magnitude(&w, n, k) * 5 * 0x1p-11 + most * 0x1p-39 * fabs((double)row[k]);
+            }
+            check_near(c, sums[n / 16 * 256 + r * 16 + n % 16], want, bound, "f16 product", n * ROWS + r);
+        }
+    }
+    check_release(c);
+}
+
+static void check_extremes(check *c) {
+    for (int t = 0; t < TSR_TYPE_COUNT; t++) {
+        char name[64];
+        if (!c->kern->wide[t] || c->kern->wide[t]->elem != TSR_F16 || t == TSR_F16) continue;
+        snprintf(name, sizeof name, "wide_extreme_%s", tsr_type_get((uint32_t)t)->name);
+        if (!check_selected(c, name)) continue;
+        for (int i = 0; i < 20; i++) extreme_case(c, (tsr_type)t, i % 2);
+        check_report(c, name, 0.0, 0.0, "");
+    }
+}
+
+/* Whoever ran a job has no tiles configured any more. */
+static void check_left(check *c) {
+    if (!check_selected(c, "wide_leave")) return;
+    check_near(c, amx_emulation_configured(), 0.0, 0.0, "tiles are configured", 0);
+    check_report(c, "wide_leave", 0.0, 0.0, "");
+}
+
 void check_amx_emulated(check *c) {
     static tsr_kernels kern;
     if (!tsr_tier_usable(TSR_TIER_AVX512BF16)) {
@@ -171,7 +247,10 @@ void check_amx_emulated(check *c) {
     }
     tsr_kernels_fill_wide_amx_emulated(&kern);
     check_wide_kernels(c);
+    check_left(c);
     tsr_kernels_fill_wide_amx_f16_emulated(&kern);
     c->tier_name = "amxfp16 emulated";
     check_wide_kernels(c);
+    check_extremes(c);
+    check_left(c);
 }
