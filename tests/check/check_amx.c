@@ -2,11 +2,15 @@
 #include "check.h"
 
 #include "amx_emulation.h"
+#include "kernels/self_test.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* --- the emulation ---------------------------------------------------------------------------------------------------------- */
 
@@ -222,11 +226,31 @@ static void check_extremes(check *c) {
     }
 }
 
-/* Whoever ran a job has no tiles configured any more. */
-static void check_left(check *c) {
-    if (!check_selected(c, "wide_leave")) return;
+static void *self_test(void *kern) {
+    tsr_error err = {0};
+    if (tsr_kernels_self_test(kern, &err) == TSR_OK && !amx_emulation_configured()) return NULL;
+    fprintf(stderr, "check: %s\n", err.message);
+    return kern;
+}
+
+/* The self-test of the record: in this thread, in one that others made, in a child after fork while this thread's tiles are configured. And
+ * whoever ran a job has no tiles configured any more. */
+static void check_contexts(check *c) {
+    if (!check_selected(c, "wide_contexts")) return;
+    void *kern = (void *)(uintptr_t)c->kern, *failed = kern;
+    pthread_t thread;
     check_near(c, amx_emulation_configured(), 0.0, 0.0, "tiles are configured", 0);
-    check_report(c, "wide_leave", 0.0, 0.0, "");
+    check_near(c, self_test(kern) == NULL, 1.0, 0.0, "self-test", 0);
+    if (pthread_create(&thread, NULL, self_test, kern) == 0) pthread_join(thread, &failed);
+    check_near(c, failed == NULL, 1.0, 0.0, "self-test in a thread", 0);
+    c->kern->enter();
+    pid_t child = fork();
+    if (child == 0) _exit(self_test(kern) == NULL ? 0 : 1);
+    c->kern->leave();
+    int status = 1;
+    waitpid(child, &status, 0);
+    check_near(c, status, 0.0, 0.0, "self-test after fork", 0);
+    check_report(c, "wide_contexts", 0.0, 0.0, "");
 }
 
 void check_amx_emulated(check *c) {
@@ -247,10 +271,10 @@ void check_amx_emulated(check *c) {
     }
     tsr_kernels_fill_wide_amx_emulated(&kern);
     check_wide_kernels(c);
-    check_left(c);
+    check_contexts(c);
     tsr_kernels_fill_wide_amx_f16_emulated(&kern);
     c->tier_name = "amxfp16 emulated";
     check_wide_kernels(c);
     check_extremes(c);
-    check_left(c);
+    check_contexts(c);
 }
