@@ -196,7 +196,7 @@ static void test_threads_and_fork(void **state) {
 
 /* Another thread's SIGILL goes to the handler that was there. */
 static sigjmp_buf elsewhere;
-static volatile sig_atomic_t n_elsewhere;
+static _Atomic int n_elsewhere;
 static void on_other(int sig) {
     (void)sig;
     n_elsewhere++;
