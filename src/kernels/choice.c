@@ -10,6 +10,7 @@ void tsr_kernels_choose(tsr_kernels *k) {
         const tsr_layout *l = tsr_layout_of((tsr_type)t);
         if (!l->name) continue;
         k->choice[t] = l->code_bits == 16 ? (tsr_choice){8, 9} : (tsr_choice){8, TSR_WIDE_NEVER};
-        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) k->choice[t].wide_rows = k->wide[t]->elem == TSR_F16 ? AMX_F16_ROWS : AMX_BF16_ROWS;
+        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16)
+            k->choice[t].wide_rows = k->wide[t]->elem == TSR_F16 ? AMX_F16_ROWS : AMX_BF16_ROWS;
     }
 }

@@ -8,8 +8,8 @@ static bool filled[TSR_TIER_COUNT];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 const tsr_kernels *tsr_kernels_get(tsr_tier tier) {
-    /* Only what is asked for: the fill functions are themselves compiled with their ISA's flags, and nothing may touch AMX where it is switched
-     * off. */
+    /* Only what is asked for: the fill functions are themselves compiled with their ISA's flags, and nothing may touch AMX where it is
+     * switched off. */
     tsr_kernels *k = &records[tier];
     pthread_mutex_lock(&lock);
     if (!filled[tier]) {

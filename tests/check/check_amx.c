@@ -76,7 +76,8 @@ static void check_rounding(check *c) {
     check_near(c, one_pair(tile_dot_bf16, tiny, 0, tiny, 0, 0.0f), 0.0, 0.0, "product that is denormal", 0);
     check_near(c, one_pair(tile_dot_bf16, 0, 0, 0, 0, f32_of(1)), 0.0, 0.0, "denormal sum", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x7f80, 0, 0, 0, 0.0f), NAN, 0.0, "infinity times zero", 0);
-    /* 1 + 2^-24 (a tie) rounds to even; even and odd are added to each other first: 2^-25 + 2^-25 reaches the tie, 2^-24 + 2^-24 passes it */
+    /* 1 + 2^-24 (a tie) rounds to even; even and odd are added to each other first: 2^-25 + 2^-25 reaches the tie, 2^-24 + 2^-24
+     * passes it */
     check_near(c, one_pair(tile_dot_bf16, 0x3380, 0, one, 0, 1.0f), 1.0, 0.0, "tie", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x3300, 0x3300, one, one, 1.0f), 1.0, 0.0, "tie of a sum", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x3380, 0x3380, one, one, 1.0f), 1.0 + 0x1p-23, 0.0, "sum of even and odd first", 0);
@@ -142,7 +143,8 @@ static int faults(void (*fn)(void)) {
 
 /* What the processor answers with an exception. */
 static void check_faults(check *c) {
-    static void (*const wrong[])(void) = {without_configuration, no_such_tile, wrong_shape, same_tile, after_release, bad_rows, bad_palette};
+    static void (*const wrong[])(void) = {without_configuration, no_such_tile, wrong_shape, same_tile, after_release, bad_rows,
+                                          bad_palette};
     void (*before)(const char *) = amx_emulation_fault;
     amx_emulation_fault = jump;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -167,8 +169,8 @@ static double magnitude(const tsr_packed *w, int column, int k) {
     return fabs((double)scale[at] * (codes[(in / 8 * 2 + i / 4) * 64 + 4 * c + i % 4] - w->layout->offset)) + fabs((double)min[at]);
 }
 
-/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond it, one
- * strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
+/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond it,
+ * one strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
  * ones may lose. */
 static void extreme_case(check *c, tsr_type type, int large) {
     enum { ROWS = 5, BLOCKS = 8, K = BLOCKS * 32, FIRST = 6 };

@@ -1,5 +1,5 @@
-/* half_emulation.h: the functions of kernels/x86/half_avx512fp16.h in f32 with F16C: products and differences of f16 are exact in f32, so they
- * are rounded once, as AVX512-FP16 does; half_fma rounds twice, which can differ in the last bit. */
+/* half_emulation.h: the functions of kernels/x86/half_avx512fp16.h in f32 with F16C: products and differences of f16 are exact in f32, so
+ * they are rounded once, as AVX512-FP16 does; half_fma rounds twice, which can differ in the last bit. */
 #ifndef TSR_TESTS_HALF_EMULATION_H
 #define TSR_TESTS_HALF_EMULATION_H
 

@@ -216,7 +216,8 @@ static void test_handler_of_others(void **state) {
     int stop = 0;
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, trap_often, &stop), 0);
-    for (int i = 0; i < 300 || n_elsewhere < 300; i++) assert_int_equal(self_test(i % 2 ? ill : NULL, NULL), i % 2 ? TSR_E_UNSUPPORTED : TSR_OK);
+    for (int i = 0; i < 300 || n_elsewhere < 300; i++)
+        assert_int_equal(self_test(i % 2 ? ill : NULL, NULL), i % 2 ? TSR_E_UNSUPPORTED : TSR_OK);
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     sigaction(SIGILL, &before, NULL);
@@ -224,9 +225,14 @@ static void test_handler_of_others(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auto),         cmocka_unit_test(test_on),        cmocka_unit_test(test_off),
-        cmocka_unit_test(test_named),        cmocka_unit_test(test_this_machine), cmocka_unit_test(test_self_test),
-        cmocka_unit_test(test_threads_and_fork), cmocka_unit_test(test_handler_of_others),
+        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_on),
+        cmocka_unit_test(test_off),
+        cmocka_unit_test(test_named),
+        cmocka_unit_test(test_this_machine),
+        cmocka_unit_test(test_self_test),
+        cmocka_unit_test(test_threads_and_fork),
+        cmocka_unit_test(test_handler_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

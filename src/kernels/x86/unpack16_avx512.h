@@ -78,7 +78,8 @@ TSR_INLINE lane_scales load_lane_scales(const tsr_packed *w, const uint8_t *pane
 }
 
 /* Block b of a panel of codes as bf16: out [16][16][2], rounded to nearest even once. values: load_values. */
-TSR_INLINE void unpack_block_bf16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const floats32 values, uint8_t *out) {
+TSR_INLINE void unpack_block_bf16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const floats32 values,
+                                  uint8_t *out) {
     /* codes alone in a line need not be taken apart */
     const bool raw = f.high_bits == 0 && f.code_bits < 8;
     const int per_line = raw ? 8 / f.code_bits : 1, step = raw ? f.code_bits : 0;

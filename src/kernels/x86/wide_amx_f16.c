@@ -1,9 +1,9 @@
-/* wide_amx_f16.c: the wide float path in f16 on AMX tiles (wide_amx.h); unpacking with AVX512-FP16, at about half of what bf16 costs, and with
- * 11 significant bits instead of 8. Compiled with these ISAs' flags only.
+/* wide_amx_f16.c: the wide float path in f16 on AMX tiles (wide_amx.h); unpacking with AVX512-FP16, at about half of what bf16 costs, and
+ * with 11 significant bits instead of 8. Compiled with these ISAs' flags only.
  *
  * The range of f16, 2^-24 to 65504, is small:
- *   activations  a row whose largest number is far from 1 is multiplied by a power of two; its inverse lies behind the blocks of the row
- *                tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all are 1, as in nearly all products)
+ *   activations  a row whose largest number is far from 1 is multiplied by a power of two; its inverse lies behind the blocks of the
+ *                row tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all are 1, as in nearly all products)
  *   weights      scales are f16 in the file. Multiples of 2^-24 times integers are again multiples of 2^-24, so nothing is lost below; scales
  *                so large that weights might exceed 65504 are seen before a run, which is then computed in f32: slow, and right.
  *   MXFP4, BF16  have the range of f32 and are left to bf16. */
@@ -19,8 +19,8 @@ enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC, LIMIT_32 = 0x540
 
 /* ------------------------------------------------------------------------------------------------- weights */
 
-/* f16 of what the codes of a type mean before the scale, [32]: narrower codes repeat, so that bits above them do not matter. Written once, by
- * tsr_kernels_fill_wide_amx_f16. */
+/* f16 of what the codes of a type mean before the scale, [32]: narrower codes repeat, so that bits above them do not matter. Written once,
+ * by tsr_kernels_fill_wide_amx_f16. */
 static uint16_t values[TSR_TYPE_COUNT][32] __attribute__((aligned(64)));
 
 static void fill_values(tsr_type type) {
@@ -65,7 +65,8 @@ TSR_INLINE __m512i lane_values(__m512i lanes, const int shift, const format f, _
 }
 
 /* Block b of a panel of codes as f16: out [16][16][2]; as unpack_block_bf16 (unpack16_avx512.h), but lanes stay of 16 bits. */
-TSR_INLINE void unpack_block_f16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const uint16_t *table16, uint8_t *out) {
+TSR_INLINE void unpack_block_f16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const uint16_t *table16,
+                                 uint8_t *out) {
     const bool raw = f.high_bits == 0 && f.code_bits < 8;
     const int per_line = raw ? 8 / f.code_bits : 1, step = raw ? f.code_bits : 0;
     const __m512i table = _mm512_load_si512(table16);
