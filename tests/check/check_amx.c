@@ -169,8 +169,8 @@ static double magnitude(const tsr_packed *w, int column, int k) {
     return fabs((double)scale[at] * (codes[(in / 8 * 2 + i / 4) * 64 + 4 * c + i % 4] - w->layout->offset)) + fabs((double)min[at]);
 }
 
-/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond it,
- * one strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
+/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond
+ * it, one strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
  * ones may lose. */
 static void extreme_case(check *c, tsr_type type, int large) {
     enum { ROWS = 5, BLOCKS = 8, K = BLOCKS * 32, FIRST = 6 };

@@ -165,6 +165,21 @@ static void test_self_test(void **state) {
         if (tsr_tier_usable((tsr_tier)t)) assert_int_equal(tsr_kernels_self_test(tsr_kernels_get((tsr_tier)t), &err), TSR_OK);
 }
 
+/* The real AMX kernels where the CPU (or its permission) does not have them: as if CPUID lied. */
+static void test_refused_tiles(void **state) {
+    (void)state;
+    tsr_error err = {0};
+    if (!tsr_tier_usable(TSR_TIER_AVX512BF16)) {
+        print_message("NOT TESTED: AMX kernels unpack with AVX-512 BF16, which this CPU lacks\n");
+        return;
+    }
+    tsr_kernels kern = *tsr_kernels_get(TSR_TIER_AVX512BF16);
+    tsr_kernels_fill_wide_amx(&kern);
+    tsr_code code = tsr_kernels_self_test(&kern, &err);
+    assert_int_equal(code, tsr_tier_usable(TSR_TIER_AMX) ? TSR_OK : TSR_E_UNSUPPORTED);
+    if (code != TSR_OK) assert_non_null(strstr(err.message, "refused an instruction of kernel wide_bf16_32x32__amx (SIGILL)"));
+}
+
 static void *test_many(void *arg) {
     for (int i = 0; i < 50; i++)
         if (tsr_kernels_self_test(arg, NULL) != TSR_OK) return arg;
@@ -231,6 +246,7 @@ int main(void) {
         cmocka_unit_test(test_named),
         cmocka_unit_test(test_this_machine),
         cmocka_unit_test(test_self_test),
+        cmocka_unit_test(test_refused_tiles),
         cmocka_unit_test(test_threads_and_fork),
         cmocka_unit_test(test_handler_of_others),
     };

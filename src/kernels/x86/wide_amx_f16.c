@@ -3,9 +3,10 @@
  *
  * The range of f16, 2^-24 to 65504, is small:
  *   activations  a row whose largest number is far from 1 is multiplied by a power of two; its inverse lies behind the blocks of the
- *                row tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all are 1, as in nearly all products)
- *   weights      scales are f16 in the file. Multiples of 2^-24 times integers are again multiples of 2^-24, so nothing is lost below; scales
- *                so large that weights might exceed 65504 are seen before a run, which is then computed in f32: slow, and right.
+ *                row tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all
+ *                are 1, as nearly always)
+ *   weights      scales are f16 in the file. Multiples of 2^-24 times integers are again multiples of 2^-24, so nothing is lost below;
+ *                scales so large that weights might exceed 65504 are seen before a run, which is then computed in f32: slow, and right.
  *   MXFP4, BF16  have the range of f32 and are left to bf16. */
 #include "kernels/x86/unpack_avx512.h"
 #include "kernels/x86/wide_amx.h"
