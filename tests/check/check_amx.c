@@ -170,8 +170,8 @@ static double magnitude(const tsr_packed *w, int column, int k) {
 }
 
 /* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond
- * it, one strip of two runs: within the error of rounding both operands to f16. Activations: their row's largest times 2^-25 / 2^-14 is what small
- * ones may lose. */
+ * it, one strip of two runs: within the error of rounding both operands to f16. Small activations of a row may lose 2^-39 of its largest:
+ * half of the smallest f16, over the 2^14 that the largest is brought to. */
 static void extreme_case(check *c, tsr_type type, int large) {
     enum { ROWS = 5, BLOCKS = 8, K = BLOCKS * 32, FIRST = 6 };
     const tsr_wide *wide = c->kern->wide[type];
