@@ -39,7 +39,7 @@ typedef struct product {
     const tsr_wide *wide;
     tsr_packed w;
     float x[ROWS][K];
-    float c[TILES][PANELS][16][TSR_PANEL];
+    float c[TILES][PANELS][16][TSR_PANEL] __attribute__((aligned(64)));
     uint8_t data[PANELS * (K * TSR_PANEL + 256)] __attribute__((aligned(64)));
     uint8_t a[TILES * (16 * K * 4 + 64)] __attribute__((aligned(64)));
     uint8_t b[PANELS * K * TSR_PANEL * 4] __attribute__((aligned(64)));
