@@ -29,6 +29,7 @@ _tessera() {
         run:-t|run:--threads) COMPREPLY=(); return ;;
         run:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         run:--cpu-tier) COMPREPLY=(); return ;;
+        run:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         run:-s|run:--seed) COMPREPLY=(); return ;;
         run:--temp) COMPREPLY=(); return ;;
         run:--top-k) COMPREPLY=(); return ;;
@@ -58,6 +59,7 @@ _tessera() {
         chat:-t|chat:--threads) COMPREPLY=(); return ;;
         chat:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         chat:--cpu-tier) COMPREPLY=(); return ;;
+        chat:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         chat:-s|chat:--seed) COMPREPLY=(); return ;;
         chat:--temp) COMPREPLY=(); return ;;
         chat:--top-k) COMPREPLY=(); return ;;
@@ -80,6 +82,7 @@ _tessera() {
         chat:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         info:-m|info:--model) _tessera_files '*.gguf'; return ;;
         info:--cpu-tier) COMPREPLY=(); return ;;
+        info:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         info:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         tokenize:-m|tokenize:--model) _tessera_files '*.gguf'; return ;;
         tokenize:-p|tokenize:--prompt) COMPREPLY=(); return ;;
@@ -99,6 +102,7 @@ _tessera() {
         eval:-t|eval:--threads) COMPREPLY=(); return ;;
         eval:--kv) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
         eval:--cpu-tier) COMPREPLY=(); return ;;
+        eval:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;

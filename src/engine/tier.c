@@ -23,8 +23,11 @@ static tsr_code self_test(tsr_tier tier, tsr_error *err) {
 }
 
 static void describe(void) {
-    this_machine = (tsr_tier_machine){.below_amx = tsr_cpu_get()->tier, .amx = tsr_tier_in_cpu(TSR_TIER_AMX),
-                                      .amx_fp16 = tsr_tier_in_cpu(TSR_TIER_AMXFP16), .permission = tsr_cpu_amx_request, .self_test = self_test};
+    this_machine = (tsr_tier_machine){.below_amx = tsr_cpu_get()->tier,
+                                      .amx = tsr_tier_in_cpu(TSR_TIER_AMX),
+                                      .amx_fp16 = tsr_tier_in_cpu(TSR_TIER_AMXFP16),
+                                      .permission = tsr_cpu_amx_request,
+                                      .self_test = self_test};
 }
 
 const tsr_tier_machine *tsr_tier_this_machine(void) {
@@ -36,10 +39,12 @@ const tsr_tier_machine *tsr_tier_this_machine(void) {
 
 /* TSR_OK when the kernels of an AMX tier may be used, or why not. */
 static tsr_code try_amx(const tsr_tier_machine *m, tsr_tier tier, tsr_error *err) {
-    tsr_code code = m->amx ? TSR_OK : m->permission(err); /* without the instructions there is no permission: it tells which layer lacks what */
+    tsr_code code =
+        m->amx ? TSR_OK : m->permission(err); /* without the instructions there is no permission: it tells which layer lacks what */
     if (code == TSR_OK && !m->amx)
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "AMX is not enough alone: the kernels also need amx_int8, amx_bf16 and avx512_bf16, which this CPU "
-                                                "(or its hypervisor) lacks");
+        return tsr_fail(err, TSR_E_UNSUPPORTED,
+                        "AMX is not enough alone: the kernels also need amx_int8, amx_bf16 and avx512_bf16, which this CPU "
+                        "(or its hypervisor) lacks");
     if (code == TSR_OK && tier == TSR_TIER_AMXFP16 && !m->amx_fp16)
         return tsr_fail(err, TSR_E_UNSUPPORTED, "this CPU (or its hypervisor) lacks amx_fp16 or avx512_fp16");
     if (code == TSR_OK) code = m->permission(err);
@@ -62,8 +67,7 @@ tsr_code tsr_tier_best_amx(const tsr_tier_machine *m, tsr_tier *tier, char note[
 
 static tsr_code choose_named(const tsr_tier_machine *m, const char *name, tsr_amx amx, tsr_tier *tier, tsr_error *err) {
     int found = tsr_tier_find(name);
-    if (found < 0)
-        return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)", name);
+    if (found < 0) return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)", name);
     if (found >= TSR_TIER_AMX && amx == TSR_AMX_OFF)
         return tsr_fail(err, TSR_E_ARG, "CPU tier %s is asked for and AMX is switched off: leave out one of them", name);
     if (found < TSR_TIER_AMX && amx == TSR_AMX_ON)
@@ -80,10 +84,12 @@ static tsr_code choose_named(const tsr_tier_machine *m, const char *name, tsr_am
     return TSR_OK;
 }
 
-tsr_code tsr_tier_choose(const tsr_tier_machine *m, const char *name, tsr_amx amx, tsr_tier *tier, char note[static TSR_TIER_NOTE], tsr_error *err) {
+tsr_code tsr_tier_choose(const tsr_tier_machine *m, const char *name, tsr_amx amx, tsr_tier *tier, char note[static TSR_TIER_NOTE],
+                         tsr_error *err) {
     note[0] = '\0';
     *tier = m->below_amx;
-    if (amx != TSR_AMX_AUTO && amx != TSR_AMX_ON && amx != TSR_AMX_OFF) return tsr_fail(err, TSR_E_ARG, "unknown value %d for AMX", (int)amx);
+    if (amx != TSR_AMX_AUTO && amx != TSR_AMX_ON && amx != TSR_AMX_OFF)
+        return tsr_fail(err, TSR_E_ARG, "unknown value %d for AMX", (int)amx);
     if (name) return choose_named(m, name, amx, tier, err);
     if (amx == TSR_AMX_OFF) return TSR_OK;
     if (amx == TSR_AMX_ON) {
@@ -93,6 +99,7 @@ tsr_code tsr_tier_choose(const tsr_tier_machine *m, const char *name, tsr_amx am
     }
     tsr_error why = {0};
     if (m->amx && tsr_tier_best_amx(m, tier, note, &why) != TSR_OK)
-        snprintf(note, TSR_TIER_NOTE, "AMX is not used though this CPU has it: %s; the kernels are those of tier %s", why.message, tsr_tier_name(*tier));
+        snprintf(note, TSR_TIER_NOTE, "AMX is not used though this CPU has it: %s; the kernels are those of tier %s", why.message,
+                 tsr_tier_name(*tier));
     return TSR_OK;
 }

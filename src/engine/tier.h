@@ -7,9 +7,9 @@
 
 /* What the machine answers; tests answer for machines that they do not run on. */
 typedef struct tsr_tier_machine {
-    tsr_tier below_amx;                              /* the best tier below AMX */
-    bool amx, amx_fp16;                              /* CPUID and XCR0 show what tiers amx and amxfp16 need */
-    tsr_code (*permission)(tsr_error *err);          /* asks the kernel for tiles, or says why there are none */
+    tsr_tier below_amx;                     /* the best tier below AMX */
+    bool amx, amx_fp16;                     /* CPUID and XCR0 show what tiers amx and amxfp16 need */
+    tsr_code (*permission)(tsr_error *err); /* asks the kernel for tiles, or says why there are none */
     tsr_code (*self_test)(tsr_tier tier, tsr_error *err);
 } tsr_tier_machine;
 

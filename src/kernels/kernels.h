@@ -34,7 +34,8 @@ typedef struct tsr_strip8 {
 
 /* --- the wide float path: weights unpacked to bf16, f16 or f32, activations converted to the same, sums in f32 over all of k ---
  *
- *   A, activations: row tiles of 16 rows (rows that do not exist are zeros), each [blocks][16 rows][32 k]; k in natural order
+ *   A, activations: row tiles of 16 rows (rows that do not exist are zeros), each [blocks][16 rows][32 k]; k in natural order; behind them
+ *      row_tile_extra bytes
  *   B, weights: of a panel, [blocks][16][16 columns][2] for 16-bit elements: row r of a block holds k = 2 r and 2 r + 1 (the operand of TDPBF16PS
  *      and VDPBF16PS); [blocks][32 k][16 columns] for f32
  *   C, results: [row tiles][2 panels][16 rows][16 columns] f32
@@ -61,7 +62,6 @@ typedef struct tsr_wide {
     const char *name;
     tsr_type elem;         /* TSR_BF16, TSR_F16 or TSR_F32 */
     int elem_bytes;
-    size_t row_tile_extra; /* bytes behind the blocks of a row tile, a multiple of 64, that pack_rows writes and strip reads */
     int run_blocks;        /* blocks of k that a job should have, at most TSR_WIDE_MAX_BLOCKS: as many as make B fit the L1 cache */
     /* A's tiles of one row tile: rows (1..16) rows of x, ldx apart, [rows, k] */
     void (*pack_rows)(const float *x, int64_t ldx, int rows, int64_t k, void *tiles);
@@ -69,6 +69,7 @@ typedef struct tsr_wide {
     void (*unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out);
     /* Unpacks into job->b (all of it, so that it may serve later calls), and multiplies. */
     void (*strip[TSR_TYPE_COUNT])(const tsr_wide_job *job);
+    size_t row_tile_extra; /* bytes behind the blocks of a row tile, a multiple of 64, that pack_rows writes and strip reads; mostly 0 */
 } tsr_wide;
 
 /* Up to narrow_rows rows: packed_narrow (16-bit weights: packed_narrow_f32). From wide_rows on: the wide float path. Between: packed_gemm.
@@ -141,12 +142,12 @@ void tsr_kernels_fill_scalar(tsr_kernels *k);
 void tsr_kernels_fill_avx2(tsr_kernels *k);
 void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx(tsr_kernels *k);
+void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */
 void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
-void tsr_kernels_fill_wide_amx(tsr_kernels *k);
-void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */
 
 /* Fills choice, after all others. */
 void tsr_kernels_choose(tsr_kernels *k);

@@ -63,7 +63,9 @@ static size_t tile_bytes(int64_t rows, int64_t k, int elem_bytes, size_t extra) 
     return tiles * (TILE_ROWS * (size_t)round_up(k, TSR_BLOCK_K) * (size_t)elem_bytes + extra);
 }
 
-static size_t wide_tile_bytes(const tsr_wide *wide, int64_t rows, int64_t k) { return tile_bytes(rows, k, wide->elem_bytes, wide->row_tile_extra); }
+static size_t wide_tile_bytes(const tsr_wide *wide, int64_t rows, int64_t k) {
+    return tile_bytes(rows, k, wide->elem_bytes, wide->row_tile_extra);
+}
 
 bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) {
     size_t act, act_group;

@@ -2,11 +2,15 @@
 #include "check.h"
 
 #include "amx_emulation.h"
+#include "kernels/self_test.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* --- the emulation ---------------------------------------------------------------------------------------------------------- */
 
@@ -72,7 +76,8 @@ static void check_rounding(check *c) {
     check_near(c, one_pair(tile_dot_bf16, tiny, 0, tiny, 0, 0.0f), 0.0, 0.0, "product that is denormal", 0);
     check_near(c, one_pair(tile_dot_bf16, 0, 0, 0, 0, f32_of(1)), 0.0, 0.0, "denormal sum", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x7f80, 0, 0, 0, 0.0f), NAN, 0.0, "infinity times zero", 0);
-    /* 1 + 2^-24 (a tie) rounds to even; even and odd are added to each other first: 2^-25 + 2^-25 reaches the tie, 2^-24 + 2^-24 passes it */
+    /* 1 + 2^-24 (a tie) rounds to even; even and odd are added to each other first: 2^-25 + 2^-25 reaches the tie, 2^-24 + 2^-24
+     * passes it */
     check_near(c, one_pair(tile_dot_bf16, 0x3380, 0, one, 0, 1.0f), 1.0, 0.0, "tie", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x3300, 0x3300, one, one, 1.0f), 1.0, 0.0, "tie of a sum", 0);
     check_near(c, one_pair(tile_dot_bf16, 0x3380, 0x3380, one, one, 1.0f), 1.0 + 0x1p-23, 0.0, "sum of even and odd first", 0);
@@ -138,7 +143,8 @@ static int faults(void (*fn)(void)) {
 
 /* What the processor answers with an exception. */
 static void check_faults(check *c) {
-    static void (*const wrong[])(void) = {without_configuration, no_such_tile, wrong_shape, same_tile, after_release, bad_rows, bad_palette};
+    static void (*const wrong[])(void) = {without_configuration, no_such_tile, wrong_shape, same_tile, after_release, bad_rows,
+                                          bad_palette};
     void (*before)(const char *) = amx_emulation_fault;
     amx_emulation_fault = jump;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -152,6 +158,102 @@ static void check_faults(check *c) {
 
 void tsr_kernels_fill_wide_amx_emulated(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx_f16_emulated(tsr_kernels *k);
+
+/* |scale code| + |min| of a weight, which may be a small difference of large numbers. */
+static double magnitude(const tsr_packed *w, int column, int k) {
+    static const int place[8] = {0, 2, 4, 6, 1, 3, 5, 7}; /* of k in its eight: 4 h + i (packed.h) */
+    uint8_t codes[TSR_QUADS * 64];
+    float scale[2 * TSR_PANEL], min[2 * TSR_PANEL] = {0};
+    int c = column % TSR_PANEL, in = k % TSR_BLOCK_K, at = in / w->layout->group_k * TSR_PANEL + c, i = place[in % 8];
+    tsr_packed_block(w, column / TSR_PANEL, k / TSR_BLOCK_K, codes, scale, min);
+    return fabs((double)scale[at] * (codes[(in / 8 * 2 + i / 4) * 64 + 4 * c + i % 4] - w->layout->offset)) + fabs((double)min[at]);
+}
+
+/* Scales of all sizes that a file may hold, also such that weights exceed f16 (then the strip computes in f32), and activations beyond
+ * it, one strip of two runs: within the error of rounding both operands to f16. Small activations of a row may lose 2^-39 of its largest:
+ * half of the smallest f16, over the 2^14 that the largest is brought to. */
+static void extreme_case(check *c, tsr_type type, int large) {
+    enum { ROWS = 5, BLOCKS = 8, K = BLOCKS * 32, FIRST = 6 };
+    const tsr_wide *wide = c->kern->wide[type];
+    tsr_packed w = check_matrix(c, type, 32, K);
+    const tsr_layout *l = w.layout;
+    size_t unit = tsr_layout_unit_bytes(l), halves = l->has_min ? 64 : 32;
+    for (int p = 0; p < 2; p++)
+        for (size_t u = 0; u < (size_t)(K / l->unit_k); u++)
+            for (size_t i = 0; i < halves; i += 2) { /* d and m */
+                double d = ldexp(check_uniform(c) * 2.0 - 1.0, (int)check_between(c, -24, large ? 16 : l->unit_k == 32 ? 6 : 2));
+                uint16_t h = tsr_f32_to_f16((float)(fabs(d) > 65504 ? 65504 : d));
+                memcpy(w.data + (size_t)p * w.panel_bytes + w.scales_offset + (u + 1) * unit - halves + i, &h, sizeof h);
+            }
+    float *x = check_floats(c, ROWS * K, CHECK_NORMAL), row[K];
+    for (int r = 0; r < ROWS; r++)
+        for (int k = 0; k < K; k++) x[r * K + k] *= r == 0 ? 1e20f : r == 1 ? 1e-25f : r == 2 ? 7e4f : 1.0f;
+    size_t tile = (size_t)BLOCKS * 1024 + wide->row_tile_extra;
+    uint8_t *a = check_operand(c, (int64_t)tile, 1);
+    float *sums = check_floats(c, 512, CHECK_NORMAL);
+    wide->pack_rows(x, K, ROWS, K, a);
+    tsr_wide_job job = {.w = &w, .panel = {0, 1}, .blocks = FIRST, .b = check_operand(c, 2 * FIRST * 1024, 1), .a = a, .a_stride = tile,
+                        .rows = ROWS, .c = sums};
+    c->kern->enter();
+    wide->strip[type](&job);
+    job.accumulate = true;
+    job.block = FIRST;
+    job.blocks = BLOCKS - FIRST;
+    job.a = a + FIRST * 1024;
+    wide->strip[type](&job);
+    c->kern->leave();
+    for (int n = 0; n < 32; n++) {
+        tsr_packed_row(&w, n, row);
+        for (int r = 0; r < ROWS; r++) {
+            double want = 0.0, bound = 0.0, most = 0.0;
+            for (int k = 0; k < K; k++) most = fmax(most, fabs((double)x[r * K + k]));
+            for (int k = 0; k < K; k++) {
+                want += (double)x[r * K + k] * row[k];
+                bound += fabs((double)x[r * K + k]) * magnitude(&w, n, k) * 5 * 0x1p-11 + most * 0x1p-39 * fabs((double)row[k]);
+            }
+            check_near(c, sums[n / 16 * 256 + r * 16 + n % 16], want, bound, "f16 product", n * ROWS + r);
+        }
+    }
+    check_release(c);
+}
+
+static void check_extremes(check *c) {
+    for (int t = 0; t < TSR_TYPE_COUNT; t++) {
+        char name[64];
+        if (!c->kern->wide[t] || c->kern->wide[t]->elem != TSR_F16 || t == TSR_F16) continue;
+        snprintf(name, sizeof name, "wide_extreme_%s", tsr_type_get((uint32_t)t)->name);
+        if (!check_selected(c, name)) continue;
+        for (int i = 0; i < 20; i++) extreme_case(c, (tsr_type)t, i % 2);
+        check_report(c, name, 0.0, 0.0, "");
+    }
+}
+
+static void *self_test(void *kern) {
+    tsr_error err = {0};
+    if (tsr_kernels_self_test(kern, &err) == TSR_OK && !amx_emulation_configured()) return NULL;
+    fprintf(stderr, "check: %s\n", err.message);
+    return kern;
+}
+
+/* The self-test of the record: in this thread, in one that others made, in a child after fork while this thread's tiles are configured. And
+ * whoever ran a job has no tiles configured any more. */
+static void check_contexts(check *c) {
+    if (!check_selected(c, "wide_contexts")) return;
+    void *kern = (void *)(uintptr_t)c->kern, *failed = kern;
+    pthread_t thread;
+    check_near(c, amx_emulation_configured(), 0.0, 0.0, "tiles are configured", 0);
+    check_near(c, self_test(kern) == NULL, 1.0, 0.0, "self-test", 0);
+    if (pthread_create(&thread, NULL, self_test, kern) == 0) pthread_join(thread, &failed);
+    check_near(c, failed == NULL, 1.0, 0.0, "self-test in a thread", 0);
+    c->kern->enter();
+    pid_t child = fork();
+    if (child == 0) _exit(self_test(kern) == NULL ? 0 : 1);
+    c->kern->leave();
+    int status = 1;
+    waitpid(child, &status, 0);
+    check_near(c, status, 0.0, 0.0, "self-test after fork", 0);
+    check_report(c, "wide_contexts", 0.0, 0.0, "");
+}
 
 void check_amx_emulated(check *c) {
     static tsr_kernels kern;
@@ -171,7 +273,10 @@ void check_amx_emulated(check *c) {
     }
     tsr_kernels_fill_wide_amx_emulated(&kern);
     check_wide_kernels(c);
+    check_contexts(c);
     tsr_kernels_fill_wide_amx_f16_emulated(&kern);
     c->tier_name = "amxfp16 emulated";
     check_wide_kernels(c);
+    check_extremes(c);
+    check_contexts(c);
 }

@@ -1,8 +1,9 @@
 /* amx_tile.h: the tile instructions, as functions. Tiles are numbers known when compiling; all memory is 64-byte rows, one after the other.
  *
- * Inline assembly, because GCC's intrinsics do not tell the compiler which memory they read (GCC 12: _tile_loadconfig names 8 of its 64 bytes,
- * _tile_loadd none, so that stores before them may be dropped or moved behind them). Here operands name all of it.
- * Source: Intel SDM vol. 2, chapter 3 (instructions) and vol. 1, chapter 18 (tiles). tests/check/amx_emulation.h has the same functions in C. */
+ * Inline assembly, because GCC's intrinsics do not tell the compiler which memory they read (GCC 12: _tile_loadconfig names 8 of its 64
+ * bytes, _tile_loadd none, so that stores before them may be dropped or moved behind them). Here operands name all of it. Needs
+ * optimisation, which makes tile numbers constants.
+ * Source: Intel SDM vol. 2 (instructions) and vol. 1, chapter 18 (tiles). tests/check/amx_emulation.h has the same functions in C. */
 #ifndef TSR_KERNELS_X86_AMX_TILE_H
 #define TSR_KERNELS_X86_AMX_TILE_H
 

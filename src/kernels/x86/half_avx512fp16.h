@@ -1,5 +1,5 @@
 /* half_avx512fp16.h: arithmetic on 32 f16 (AVX512-FP16), as functions, so that tests/check/half_emulation.h can stand in for them on hosts
- * without it. f16 denormals are numbers as any, whatever MXCSR says. */
+ * without it. f16 denormals are numbers as any, whatever MXCSR says (the self-test makes sure: kernels/self_test.c). */
 #ifndef TSR_KERNELS_X86_HALF_AVX512FP16_H
 #define TSR_KERNELS_X86_HALF_AVX512FP16_H
 

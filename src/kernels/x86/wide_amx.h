@@ -4,8 +4,8 @@
  *   tmm4, 5  A: two row tiles, streamed from the L2 cache                   C10 C11    A1   x   B0 B1
  *   tmm6, 7  B: two panels, from the L1 cache
  *
- * A step is a block of 32 k: 4 loads and 4 products, 64 cycles at the peak. For the first pair of row tiles the block after the next is unpacked
- * beside each step: vector units and tile unit work at the same time, and what is stored is loaded as tiles 8 tile loads later (a
+ * A step is a block of 32 k: 4 loads and 4 products, 64 cycles at the peak. For the first pair of row tiles the block after the next is
+ * unpacked beside each step: vector units and tile unit work at the same time, and what is stored is loaded as tiles 8 tile loads later (a
  * tile load right after the stores waits for them). The other row tiles read what is there. */
 #ifndef TSR_KERNELS_X86_WIDE_AMX_H
 #define TSR_KERNELS_X86_WIDE_AMX_H

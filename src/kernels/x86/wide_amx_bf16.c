@@ -1,4 +1,5 @@
-/* wide_amx_bf16.c: the wide float path in bf16 on AMX tiles (wide_amx.h); unpacking with AVX-512 BF16. Compiled with these ISAs' flags only. */
+/* wide_amx_bf16.c: the wide float path in bf16 on AMX tiles (wide_amx.h); unpacking with AVX-512 BF16. Compiled with
+ * these ISAs' flags only. */
 #include "kernels/x86/unpack16_avx512.h"
 #include "kernels/x86/wide_amx.h"
 

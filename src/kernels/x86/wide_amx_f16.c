@@ -1,11 +1,12 @@
-/* wide_amx_f16.c: the wide float path in f16 on AMX tiles (wide_amx.h); unpacking with AVX512-FP16, at about half of what bf16 costs, and with
- * 11 significant bits instead of 8. Compiled with these ISAs' flags only.
+/* wide_amx_f16.c: the wide float path in f16 on AMX tiles (wide_amx.h); unpacking with AVX512-FP16, at about half of what bf16 costs, and
+ * with 11 significant bits instead of 8. Compiled with these ISAs' flags only.
  *
  * The range of f16, 2^-24 to 65504, is small:
- *   activations  a row whose largest number is far from 1 is multiplied by a power of two; its inverse lies behind the blocks of the row
- *                tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all are 1, as in nearly all products)
- *   weights      scales are f16 in the file. Multiples of 2^-24 times integers are again multiples of 2^-24, so nothing is lost below; scales
- *                so large that weights might exceed 65504 are seen before a run, which is then computed in f32: slow, and right.
+ *   activations  a row whose largest number is far from 1 is multiplied by a power of two; its inverse lies behind the blocks of the
+ *                row tile, [16] f32, and the last run of blocks multiplies C with it (nothing to do where all
+ *                are 1, as nearly always)
+ *   weights      scales are f16 in the file. Multiples of 2^-24 times integers are again multiples of 2^-24, so nothing is lost below;
+ *                scales so large that weights might exceed 65504 are seen before a run, which is then computed in f32: slow, and right.
  *   MXFP4, BF16  have the range of f32 and are left to bf16. */
 #include "kernels/x86/unpack_avx512.h"
 #include "kernels/x86/wide_amx.h"
@@ -19,8 +20,8 @@ enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC, LIMIT_32 = 0x540
 
 /* ------------------------------------------------------------------------------------------------- weights */
 
-/* f16 of what the codes of a type mean before the scale, [32]: narrower codes repeat, so that bits above them do not matter. Written once, by
- * tsr_kernels_fill_wide_amx_f16. */
+/* f16 of what the codes of a type mean before the scale, [32]: narrower codes repeat, so that bits above them do not matter. Written once,
+ * by tsr_kernels_fill_wide_amx_f16. */
 static uint16_t values[TSR_TYPE_COUNT][32] __attribute__((aligned(64)));
 
 static void fill_values(tsr_type type) {
@@ -65,24 +66,23 @@ TSR_INLINE __m512i lane_values(__m512i lanes, const int shift, const format f, _
 }
 
 /* Block b of a panel of codes as f16: out [16][16][2]; as unpack_block_bf16 (unpack16_avx512.h), but lanes stay of 16 bits. */
-TSR_INLINE void unpack_block_f16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const uint16_t *table16, uint8_t *out) {
+TSR_INLINE void unpack_block_f16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const uint16_t *table16,
+                                 uint8_t *out) {
     const bool raw = f.high_bits == 0 && f.code_bits < 8;
-    const int per_line = raw ? 8 / f.code_bits : 1, bits = raw ? f.code_bits : 0;
+    const int per_line = raw ? 8 / f.code_bits : 1, step = raw ? f.code_bits : 0;
     const __m512i table = _mm512_load_si512(table16);
     half_scales s = load_half_scales(w, panel, b, 0, f);
+    __m512i x = _mm512_setzero_si512();
 #pragma GCC unroll 8
-    for (int line = 0; line < TSR_QUADS / per_line; line++) {
-        __m512i x = raw ? _mm512_loadu_si512(panel + b * (f.code_bits * 64) + line * 64)
-                        : unpack_vector(w, panel, b, line, f, _mm512_setzero_si512());
-        if (f.halves && line * per_line == TSR_QUADS / 2) s = load_half_scales(w, panel, b, 1, f);
-#pragma GCC unroll 4
-        for (int i = 0; i < per_line; i++)
-#pragma GCC unroll 2
-            for (int odd = 0; odd < 2; odd++) {
-                const int v = line * per_line + i, row = v / 2 * 4 + v % 2 + 2 * odd;
-                __m512i value = lane_values(x, i * bits + 8 * odd, f, table);
-                _mm512_storeu_si512(out + row * 64, f.has_min ? half_fma(value, s.scale, s.min) : half_mul(value, s.scale));
-            }
+    for (int v = 0; v < TSR_QUADS; v++) {
+        if (f.halves && v == TSR_QUADS / 2) s = load_half_scales(w, panel, b, 1, f);
+        if (!raw) x = unpack_vector(w, panel, b, v, f, _mm512_setzero_si512());
+        else if (v % per_line == 0) x = _mm512_loadu_si512(panel + b * (f.code_bits * 64) + v / per_line * 64);
+        for (int odd = 0; odd < 2; odd++) {
+            const int row = v / 2 * 4 + v % 2 + 2 * odd;
+            __m512i value = lane_values(x, v % per_line * step + 8 * odd, f, table);
+            _mm512_storeu_si512(out + row * 64, f.has_min ? half_fma(value, s.scale, s.min) : half_mul(value, s.scale));
+        }
     }
 }
 
