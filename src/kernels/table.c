@@ -23,7 +23,10 @@ static void fill_all(void) {
             tsr_kernels_fill_avx512(k);
             tsr_kernels_fill_act8_avx512(k);
             tsr_kernels_fill_packed_avx512(k);
+            tsr_kernels_fill_narrow16_avx512(k);
+            tsr_kernels_fill_wide_avx512(k);
         }
+        if (tier >= TSR_TIER_AVX512BF16) tsr_kernels_fill_wide_avx512bf16(k);
         tsr_kernels_choose(k);
     }
 }
