@@ -148,6 +148,9 @@ void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
+void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k);
+void tsr_kernels_fill_wide_avx512(tsr_kernels *k);
+void tsr_kernels_fill_wide_avx512bf16(tsr_kernels *k);
 
 /* Fills choice, after all others. */
 void tsr_kernels_choose(tsr_kernels *k);
