@@ -140,6 +140,7 @@ void tsr_kernels_fill_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
+void tsr_kernels_fill_gemm8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 
 /* Fills choice, after all others. */

@@ -23,6 +23,7 @@ static void fill_all(void) {
             tsr_kernels_fill_avx512(k);
             tsr_kernels_fill_act8_avx512(k);
             tsr_kernels_fill_packed_avx512(k);
+            tsr_kernels_fill_gemm8_avx512(k);
         }
         tsr_kernels_choose(k);
     }
