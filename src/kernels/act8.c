@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* One block in RESIDUAL_SHARE gets its rounding errors entered too (measured: doc/accuracy.md). */
-enum { RESIDUAL_SHARE = 6 };
+enum { RESIDUAL_SHARE = 8 };
 
 static int64_t residual_blocks(int64_t blocks) { return (blocks + RESIDUAL_SHARE - 1) / RESIDUAL_SHARE; }
 
