@@ -147,6 +147,7 @@ void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */
 void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
+void tsr_kernels_fill_gemm8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_avx512(tsr_kernels *k);
