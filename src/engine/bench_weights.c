@@ -211,7 +211,7 @@ void tsr_bench_weights_free(tsr_bench_weights *w) {
 void tsr_bench_weights_row(const tsr_bench_weights *w, int64_t i, int64_t row, float *out) {
     tsr_packed p = matrix(w, i);
     if (w->host) tsr_dequantizer(w->type)(p.data + (size_t)row * w->row_bytes, out, w->k);
-    else tsr_packed_row(&p, row, tsr_dequantizer(w->type), out);
+    else tsr_packed_row(&p, row, out);
 }
 
 /* --- activations ----------------------------------------------------------------------------------------------------------- */

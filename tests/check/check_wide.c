@@ -106,7 +106,7 @@ static void check_unpack_elements(check *c, const tsr_wide *wide, tsr_type type,
         wide->unpack[type](&w, p, first, blocks, b);
         for (int column = 0; column < TSR_PANEL; column++) {
             bool exists = p * TSR_PANEL + column < n;
-            if (exists) tsr_packed_row(&w, p * TSR_PANEL + column, tsr_dequantizer(w.type), row);
+            if (exists) tsr_packed_row(&w, p * TSR_PANEL + column, row);
             for (int64_t l = first * TSR_BLOCK_K; l < (first + blocks) * TSR_BLOCK_K; l++) {
                 double want = exists && l < k ? row[l] : 0.0;
                 int64_t block = l / TSR_BLOCK_K, at = (block - first) * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column);
@@ -284,7 +284,7 @@ static void check_narrow(check *c, tsr_type type, int64_t k, int rows, int kind)
     c->kern->packed_narrow_f32[type](&w, p, x, ldx, rows, out);
     for (int column = 0; column < TSR_PANEL; column++) {
         bool exists = p * TSR_PANEL + column < w.n;
-        if (exists) tsr_packed_row(&w, p * TSR_PANEL + column, tsr_dequantizer(w.type), row);
+        if (exists) tsr_packed_row(&w, p * TSR_PANEL + column, row);
         for (int r = 0; r < rows && exists; r++) { /* columns past the last hold anything */
             double want = 0.0, magnitude = 0.0;
             for (int64_t l = 0; l < k; l++) {
