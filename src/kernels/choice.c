@@ -1,16 +1,21 @@
 /* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/kernels.md), not reasoned. */
 #include "kernels/kernels.h"
 
-/* From how many rows on AMX tiles are worth unpacking to 16 bits, for weights of up to 8 bits. From the cycle model of doc/kernels.md; not
- * measured: no AMX machine at hand. */
-enum { AMX_BF16_ROWS = 17, AMX_F16_ROWS = 13 };
+/* From how many rows on AMX tiles are worth unpacking to 16 bits, for weights of up to 8 bits: where 32 outputs times 32 k of so many
+ * rows take packed_gemm (90 products a cycle) as long as unpacking them. From the cycle model of doc/kernels.md; not measured: no AMX
+ * machine at hand. */
+enum { AMX_F16_ROWS = 13, AMX_BF16_ROWS = 17, AMX_BF16_HIGH_BITS_ROWS = 22 };
+
+static int amx_rows(const tsr_kernels *k, int type) {
+    if (k->wide[type]->elem == TSR_F16) return AMX_F16_ROWS;
+    return tsr_layout_of((tsr_type)type)->high_bits ? AMX_BF16_HIGH_BITS_ROWS : AMX_BF16_ROWS;
+}
 
 void tsr_kernels_choose(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
         const tsr_layout *l = tsr_layout_of((tsr_type)t);
         if (!l->name) continue;
         k->choice[t] = l->code_bits == 16 ? (tsr_choice){8, 9} : (tsr_choice){8, TSR_WIDE_NEVER};
-        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16)
-            k->choice[t].wide_rows = k->wide[t]->elem == TSR_F16 ? AMX_F16_ROWS : AMX_BF16_ROWS;
+        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) k->choice[t].wide_rows = amx_rows(k, t);
     }
 }

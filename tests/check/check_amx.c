@@ -262,6 +262,7 @@ void check_amx_emulated(check *c) {
         return;
     }
     c->tier_name = "amx emulated";
+    c->bench = false; /* times of an emulation say nothing */
     kern = *tsr_kernels_get(TSR_TIER_AVX512BF16);
     c->kern = &kern;
     if (check_selected(c, "amx_emulation")) {
