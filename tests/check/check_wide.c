@@ -55,10 +55,10 @@ static double smallest(const tsr_wide *wide) { return wide->elem == TSR_F16 ? 0x
 /* The error of summing n terms of f32 whose magnitudes sum to `magnitude`. */
 static double sum_bound(double magnitude, int64_t n) { return magnitude * (4.0 + (double)n / 2) * 0x1p-24 + (double)n * 0x1p-125; }
 
-/* Magnitudes from 2^-140 to 2^126, zeros, an infinity. */
+/* Magnitudes from 2^-140 to 2^100, zeros, an infinity. */
 static void fill_extreme(check *c, float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        x[i] = (float)ldexp(check_uniform(c) * 2.0 - 1.0, (int)check_between(c, -140, 126));
+        x[i] = (float)ldexp(check_uniform(c) * 2.0 - 1.0, (int)check_between(c, -140, 100));
         if (check_between(c, 0, 15) == 0) x[i] = 0.0f;
     }
     x[check_between(c, 0, n - 1)] = -INFINITY;
@@ -292,7 +292,6 @@ static void check_narrow(check *c, tsr_type type, int64_t k, int rows, int kind)
                 want += term;
                 magnitude += fabs(term);
             }
-            if (magnitude > 1e38 && isfinite(magnitude)) continue; /* f32 sums may overflow on the way */
             check_near(c, out[r * TSR_PANEL + column], want, isfinite(magnitude) ? sum_bound(magnitude, k) : 0.0, "narrow", r * TSR_PANEL + column);
         }
     }
@@ -367,7 +366,7 @@ static void run_stream(void *ctx) {
 
 /* Bytes of weights a second, out of memory: a matrix larger than any cache. */
 static void bench_narrow(check *c, tsr_type type) {
-    static const int rows[] = {0, 1, 2, 4, 8, 16};
+    static const int rows[] = {0, 1, 8};
     if (c->kern->packed_narrow_f32[type] == tsr_kernels_get(TSR_TIER_SCALAR)->packed_narrow_f32[type]) return; /* minutes */
     narrow_bench b = {.kern = c->kern};
     tsr_packed_init(&b.w, type, 32768, 4096);
@@ -427,7 +426,8 @@ void check_wide_kernels(check *c) {
         if (check_selected(c, name)) {
             wide_entry(c, (tsr_type)t, pool);
             check_report(c, name, 0.0, 0.0, "");
-            if (c->bench) bench_wide(c, c->kern->wide[t], (tsr_type)t, one);
+            bool reference = c->kern->wide[t] == tsr_kernels_get(TSR_TIER_SCALAR)->wide[t]; /* takes minutes */
+            if (c->bench && !reference) bench_wide(c, c->kern->wide[t], (tsr_type)t, one);
         }
         snprintf(name, sizeof name, "narrow_f32_%s", tsr_type_get((uint32_t)t)->name);
         if (!c->kern->packed_narrow_f32[t] || !check_selected(c, name)) continue;

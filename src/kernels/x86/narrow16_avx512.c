@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include "kernels/x86/unpack_avx512.h"
 
-enum { ROWS = 8, PREFETCH_BYTES = 2048 };
+enum { ROWS = 8, PREFETCH_BYTES = 12288 };
 
 /* BF16: the even k of a line are its 32-bit lanes shifted up, the odd ones what is in their upper halves. F16 lines widen to two vectors of
  * 8 columns, both k side by side, whose sums are added in the end. acc[R][2] */

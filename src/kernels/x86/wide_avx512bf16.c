@@ -1,6 +1,7 @@
 /* wide_avx512bf16.c: the wide float path with bf16 elements (AVX-512 BF16). Compiled with this ISA's flags only.
  *
- * vdpbf16ps multiplies two k of 16 columns with two k of a row, broadcast: twice the rate of f32. BF16 weights are packed as it reads them. */
+ * vdpbf16ps multiplies two k of 16 columns with two k of a row, broadcast: twice the rate of f32. BF16 weights are packed as it reads them.
+ * F16 weights stay with f32 elements: bf16 would round away three of their eleven bits. */
 #include "kernels/x86/unpack16_avx512.h"
 #include "kernels/x86/wide_avx512.h"
 
@@ -27,12 +28,6 @@ TSR_INLINE void unpack_codes(const tsr_packed *w, int64_t p, int64_t first, int6
     const floats32 values = load_values(w, f);
     uint8_t *out = to;
     for (int64_t b = first; b < first + n; b++, out += TSR_B16_BLOCK) unpack_block_bf16(w, panel, b, f, values, out);
-}
-
-static void unpack_F16__avx512bf16(const tsr_packed *w, int64_t p, int64_t first, int64_t n, void *to) {
-    const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
-    uint8_t *out = to;
-    for (int64_t b = first; b < first + n; b++, out += TSR_B16_BLOCK) unpack_block_bf16_from_f16(panel, b, out);
 }
 
 static void unpack_BF16__avx512bf16(const tsr_packed *w, int64_t p, int64_t first, int64_t n, void *to) {
@@ -115,7 +110,6 @@ TSR_FORMATS(UNPACK)
 #define STRIP(TYPE, ...) \
     static void strip_##TYPE##__avx512bf16(const tsr_wide_job *job) { strip(job, unpack_##TYPE##__avx512bf16); }
 TSR_FORMATS(STRIP)
-STRIP(F16)
 
 #define UNPACK_SLOT(TYPE, ...) [TSR_##TYPE] = unpack_##TYPE##__avx512bf16,
 #define STRIP_SLOT(TYPE, ...) [TSR_##TYPE] = strip_##TYPE##__avx512bf16,
@@ -126,8 +120,8 @@ static const tsr_wide wide_bf16 = {
     .elem_bytes = 2,
     .run_blocks = 8,
     .pack_rows = wide_pack_rows__avx512bf16,
-    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(F16) UNPACK_SLOT(BF16)},
-    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(F16) STRIP_SLOT(BF16)},
+    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(BF16)},
+    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(BF16)},
 };
 
 void tsr_kernels_fill_wide_avx512bf16(tsr_kernels *k) {
