@@ -29,7 +29,7 @@ OK, E_ARG, E_NOMEM, E_IO, E_FORMAT, E_UNSUPPORTED, E_LIMIT, E_TEMPLATE, E_CANCEL
 ADD_SPECIAL, PARSE_SPECIAL, RENDER_SPECIAL = 1, 2, 4
 LOGITS_NONE, LOGITS_LAST, LOGITS_ALL = range(3)
 KV_F16, KV_F32 = range(2)
-TIERS = ("scalar", "avx2", "avx512")
+TIERS = ("scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "amxfp16")
 REPORT = []  # (group, case, error): measured errors, summed up at the end of the run
 
 
