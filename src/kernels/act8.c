@@ -118,7 +118,11 @@ static lane lane_of(const tsr_act8 *a, int64_t r) {
 /* Entry e of a row: 32 codes in quads and their scale. */
 static void put_codes(const lane *l, int64_t e, const int8_t codes[TSR_BLOCK_K], float scale) {
     int8_t *quads = l->codes + e * TSR_BLOCK_K * l->lanes;
-    for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * l->lanes * 4, codes + 4 * q, 4);
+    if (l->lanes == TSR_ACT8_GROUP) { /* constant strides: what most rows take */
+        for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * TSR_ACT8_GROUP * 4, codes + 4 * q, 4);
+    } else {
+        for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * l->lanes * 4, codes + 4 * q, 4);
+    }
     l->scale[e * l->lanes] = scale;
 }
 

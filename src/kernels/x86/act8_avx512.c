@@ -17,8 +17,6 @@ static void act8_quantize__avx512(const float *x, float inverse, float scale, in
                                            14, 11, 15);
     __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16), inv = _mm512_set1_ps(inverse);
     __m512i q0 = _mm512_cvtps_epi32(_mm512_mul_ps(x0, inv)), q1 = _mm512_cvtps_epi32(_mm512_mul_ps(x1, inv));
-    sum16[0] = _mm512_reduce_add_epi32(q0);
-    sum16[1] = _mm512_reduce_add_epi32(q1);
     if (residual) {
         __m512 d = _mm512_set1_ps(scale);
         _mm512_storeu_ps(residual, _mm512_fnmadd_ps(d, _mm512_cvtepi32_ps(q0), x0));
@@ -26,6 +24,12 @@ static void act8_quantize__avx512(const float *x, float inverse, float scale, in
     }
     __m256i bytes = _mm256_set_m128i(_mm512_cvtsepi32_epi8(q1), _mm512_cvtsepi32_epi8(q0));
     _mm256_storeu_si256((__m256i *)(void *)codes, _mm256_shuffle_epi8(bytes, order));
+    /* sums of 4 codes, then of 16: the lanes of a half of the register are a half of the block */
+    __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+    sums = _mm256_hadd_epi32(sums, sums);
+    sums = _mm256_hadd_epi32(sums, sums);
+    sum16[0] = _mm256_cvtsi256_si32(sums);
+    sum16[1] = _mm256_extract_epi32(sums, 4);
 }
 
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k) {

@@ -12,6 +12,37 @@ enum { LANES = TSR_ACT8_GROUP };
 
 /* ----------------------------------------------------------------------------------------------- narrow */
 
+/* Panels lie one after the other and are read once, front to back in all three planes at a time: more streams of more lines than hardware
+ * follows well over page boundaries. So each entry asks for what the entry AHEAD of it will read, in the next panel at a panel's end. */
+enum { AHEAD = 24, UNIT_BLOCKS = 8 };
+
+TSR_INLINE void prefetch_lines(const uint8_t *p, const int lines) {
+    for (int i = 0; i < lines; i++) _mm_prefetch((const char *)p + 64 * i, _MM_HINT_T0);
+}
+
+/* Block b of a panel; its scales with the first blocks of units of 256. */
+TSR_INLINE void prefetch_block(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f) {
+    prefetch_lines(panel + b * f.code_bits * 64, f.code_bits);
+    if (f.high_bits) prefetch_lines(panel + w->high_offset + b * f.high_bits * 64, f.high_bits);
+    const int unit = f.scales == TSR_SCALES_F16 ? 32 : f.scales == TSR_SCALES_F16_MIN ? 64 : f.scales == TSR_SCALES_E8M0 ? 16 : 0;
+    if (unit > 0) { /* per block */
+        if (b * unit % 64 == 0) prefetch_lines(panel + w->scales_offset + b * unit, 1);
+    } else if (b % UNIT_BLOCKS < 6) { /* 160 to 320 bytes per 8 blocks: at most 6 lines */
+        const int bytes = f.scales == TSR_SCALES_K32 ? 160 : f.scales == TSR_SCALES_K16 ? 288 : 320;
+        if (b % UNIT_BLOCKS * 64 < bytes) prefetch_lines(panel + w->scales_offset + b / UNIT_BLOCKS * bytes + b % UNIT_BLOCKS * 64, 1);
+    }
+}
+
+TSR_INLINE void prefetch_ahead(const tsr_packed *w, const uint8_t *panel, const act8_stream *a, int64_t e, const format f) {
+    int64_t ahead = e + AHEAD;
+    if (ahead >= a->entries) {
+        ahead -= a->entries;
+        panel += w->panel_bytes; /* past the last panel nothing is read: a prefetch does not fault */
+        if (ahead >= a->entries) return;
+    }
+    prefetch_block(w, panel, a->block[ahead], f);
+}
+
 /* out[R][16] = the R lanes of a stream times the panel. */
 TSR_INLINE void narrow(const tsr_packed *w, int64_t p, const act8_stream *a, float *out, const format f, const int R) {
     const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
@@ -20,6 +51,7 @@ TSR_INLINE void narrow(const tsr_packed *w, int64_t p, const act8_stream *a, flo
     for (int r = 0; r < R; r++) total[r] = _mm512_setzero_ps();
     for (int64_t e = 0; e < a->entries; e++) {
         int64_t b = a->block[e];
+        prefetch_ahead(w, panel, a, e, f);
         for (int g = 0; g < (f.halves ? 2 : 1); g++) {
             __m512i acc[LANES];
             for (int r = 0; r < R; r++) acc[r] = f.has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(a->start[(2 * e + g) * R + r]);
