@@ -41,6 +41,9 @@ TSR_INLINE __m256i products16(operand q, __m256i x, const format f) {
 
 TSR_INLINE __m256i widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
 
+/* GCC 12 makes trees of sums, for which it lacks registers; this keeps the order. */
+TSR_INLINE void settle(__m256i *sum) { __asm__("" : "+x"(*sum)); }
+
 /* One or two vectors at a time, sums in 32 bits. */
 TSR_INLINE void dot_short(__m256i acc[][HALVES], const code_block *q, const int first, const int vectors, const int8_t *x, const format f,
                           const bool packed, const int R, const int T) {
@@ -51,12 +54,15 @@ TSR_INLINE void dot_short(__m256i acc[][HALVES], const code_block *q, const int 
         operand w[2][HALVES];
         for (int i = 0; i < depth; i++)
             for (int h = 0; h < HALVES; h++) w[i][h] = make_operand(fetch_half(q, v + i, h, f, packed), f);
-        for (int r = 0; r < T; r++)
+        for (int r = 0; r < T; r++) {
+            __m256i x0 = quad(x + r * 4), x1 = depth == 2 ? quad(x + (R + r) * 4) : x0;
             for (int h = 0; h < HALVES; h++) {
-                __m256i sums = products16(w[0][h], quad(x + r * 4), f);
-                if (depth == 2) sums = _mm256_add_epi16(sums, products16(w[1][h], quad(x + (R + r) * 4), f));
+                __m256i sums = products16(w[0][h], x0, f);
+                if (depth == 2) sums = _mm256_add_epi16(sums, products16(w[1][h], x1, f));
                 acc[r][h] = _mm256_add_epi32(acc[r][h], widen(sums));
+                settle(&acc[r][h]);
             }
+        }
     }
 }
 
@@ -69,11 +75,14 @@ TSR_INLINE void dot_long(__m256i acc[][HALVES], const code_block *q, const int f
     for (int i = 0; i < vectors; i++) {
         operand w[HALVES];
         for (int h = 0; h < HALVES; h++) w[h] = make_operand(fetch_half(q, first + i, h, f, packed), f);
-        for (int r = 0; r < T; r++)
+        for (int r = 0; r < T; r++) {
+            __m256i four = quad(x + (i * R + r) * 4);
             for (int h = 0; h < HALVES; h++) {
-                __m256i more = products16(w[h], quad(x + (i * R + r) * 4), f);
+                __m256i more = products16(w[h], four, f);
                 sums[r][h] = i % depth == 0 ? more : _mm256_add_epi16(sums[r][h], more);
+                settle(&sums[r][h]);
             }
+        }
         for (int r = 0; r < T && i % depth == depth - 1; r++)
             for (int h = 0; h < HALVES; h++) acc[r][h] = i < depth ? widen(sums[r][h]) : _mm256_add_epi32(acc[r][h], widen(sums[r][h]));
     }
@@ -85,8 +94,10 @@ TSR_INLINE void dot_group(__m256i acc[][HALVES], const code_block *q, const int 
     const int vectors = f.halves ? 4 : 8;
     if (dot_depth(f) <= 2) dot_short(acc, q, 4 * g, vectors, x, f, packed, R, T);
     else dot_long(acc, q, 4 * g, vectors, x, f, packed, R, T);
-    for (int r = 0; r < T && start && !centred(f); r++)
-        for (int h = 0; h < HALVES; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_set1_epi32(start[r]));
+    for (int r = 0; r < T && start && !centred(f); r++) {
+        __m256i from = quad((const int8_t *)(start + r));
+        for (int h = 0; h < HALVES; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], from);
+    }
 }
 
 #include "kernels/x86/packed_ymm.h"

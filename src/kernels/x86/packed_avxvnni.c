@@ -6,7 +6,7 @@
 /* acc[T][2] = T of R lanes, from start (NULL: 0), plus their products with group g of a block. */
 TSR_INLINE void dot_group(__m256i acc[][HALVES], const code_block *q, const int g, const int8_t *x, const int32_t *start, const format f,
                           const bool packed, const int R, const int T) {
-    for (int r = 0; r < T; r++) acc[r][0] = acc[r][1] = start ? _mm256_set1_epi32(start[r]) : _mm256_setzero_si256();
+    for (int r = 0; r < T; r++) acc[r][0] = acc[r][1] = start ? quad((const int8_t *)(start + r)) : _mm256_setzero_si256();
     const int vectors = f.halves ? 4 : 8;
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; i++) {

@@ -25,17 +25,19 @@ static stream group_stream(const tsr_act8 *a, int64_t g) {
 }
 
 /* total[T][2] += lanes [row, row + T) of the R of entry e times group g of a block, whose scale and min [2] are given. */
-TSR_INLINE void add_group(__m256 total[][HALVES], const code_block *q, const stream *a, int64_t e, const int row, const int g,
+TSR_INLINE void add_group(__m256 total[][HALVES], const code_block *q, const stream *a, int64_t e, int row, const int g,
                           const __m256 scale[HALVES], const __m256 min[HALVES], const format f, const bool packed, const int R, const int T) {
     __m256i acc[TILE_ROWS][HALVES];
     const int64_t lane = (2 * e + g) * R + row;
-    dot_group(acc, q, g, a->codes + ((e * TSR_QUADS + 4 * g) * R + row) * 4, f.has_min ? NULL : a->start + lane, f, packed, R, T);
+    code_block here = *q;
+    __asm__("" : "+r"(here.codes)); /* one pointer, where GCC 12 would keep one for each vector */
+    dot_group(acc, &here, g, a->codes + ((e * TSR_QUADS + 4 * g) * R + row) * 4, f.has_min ? NULL : a->start + lane, f, packed, R, T);
     for (int r = 0; r < T; r++) {
-        __m256 d = _mm256_broadcast_ss(a->scale + e * R + row + r);
-        for (int h = 0; h < HALVES; h++)
-            total[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r][h]), _mm256_mul_ps(scale[h], d), total[r][h]);
-        for (int h = 0; h < HALVES && f.has_min; h++)
-            total[r][h] = _mm256_fmadd_ps(min[h], _mm256_broadcast_ss(a->sum + lane + r), total[r][h]);
+        __m256 d = _mm256_broadcast_ss(a->scale + e * R + row + r), sum = f.has_min ? _mm256_broadcast_ss(a->sum + lane + r) : d;
+        for (int h = 0; h < HALVES; h++) {
+            __m256 more = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r][h]), _mm256_mul_ps(scale[h], d), total[r][h]);
+            total[r][h] = f.has_min ? _mm256_fmadd_ps(min[h], sum, more) : more;
+        }
     }
 }
 
@@ -43,7 +45,6 @@ TSR_INLINE void add_group(__m256 total[][HALVES], const code_block *q, const str
 TSR_INLINE void add_lanes(__m256 total[][HALVES], const code_block *q, const stream *a, int64_t e, const int g, const __m256 scale[HALVES],
                           const __m256 min[HALVES], const format f, const bool packed, const int R) {
     const int T = R == 6 ? 3 : R < TILE_ROWS ? R : TILE_ROWS;
-#pragma GCC unroll 2
     for (int row = 0; row < R; row += T) add_group(total + row, q, a, e, row, g, scale, min, f, packed, R, T);
 }
 
@@ -117,7 +118,6 @@ TSR_INLINE void gemm_panel(const tsr_strip8 *s, const int p, const stream *a, in
     const int groups = f.halves ? 2 : 1;
     const int64_t b = a->block[e];
     const code_block q = {.codes = s->codes[p] + b * BLOCK_CODES};
-#pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
         const int64_t at = (b * groups + g) * TSR_PANEL;
         __m256 scale[HALVES], min[HALVES];
