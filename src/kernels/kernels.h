@@ -57,13 +57,15 @@ typedef struct tsr_wide_job {
 
 enum { TSR_WIDE_MAX_BLOCKS = 32 };
 
+/* One format of elements and what works in it: a constant that tiers share. Which of them a type of weights uses, a record says. */
 typedef struct tsr_wide {
     const char *name;
-    int elem_bytes;        /* 2: bf16 or f16, 4: f32 */
+    tsr_type elem;         /* TSR_BF16, TSR_F16 or TSR_F32 */
+    int elem_bytes;
     int run_blocks;        /* blocks of k that a job should have, at most TSR_WIDE_MAX_BLOCKS: as many as make B fit the L1 cache */
     /* A's tiles of one row tile: rows (1..16) rows of x, ldx apart, [rows, k] */
     void (*pack_rows)(const float *x, int64_t ldx, int rows, int64_t k, void *tiles);
-    /* Blocks [first, first + n) of a panel as B has them. */
+    /* Blocks [first, first + n) of a panel as B has them. NULL, as strip, for types that are not multiplied in this format. */
     void (*unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out);
     /* Unpacks into job->b (all of it, so that it may serve later calls), and multiplies. */
     void (*strip[TSR_TYPE_COUNT])(const tsr_wide_job *job);
@@ -121,7 +123,8 @@ typedef struct tsr_kernels {
     void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
     const char *packed_narrow_f32_name;
 
-    tsr_wide wide; /* packed weights times float activations, many rows */
+    /* Packed weights times float activations, many rows; NULL for types without a packed layout. */
+    const tsr_wide *wide[TSR_TYPE_COUNT];
 
     tsr_choice choice[TSR_TYPE_COUNT]; /* which of these a product of so many rows uses */
 

@@ -125,7 +125,7 @@ static void store_strip(const float *c, int64_t rows, int64_t columns, float *y,
 static void wide_rows(const packed_job *job, const tsr_packed *w, const group_plan *plan, const tsr_group *group, int64_t first, int64_t last,
                       int64_t row, int64_t rows, uint8_t *scratch) {
     const tsr_packed_product *p = job->p;
-    const tsr_wide *wide = &p->kern->wide;
+    const tsr_wide *wide = p->kern->wide[w->type];
     int64_t blocks = round_up(w->k, TSR_BLOCK_K) / TSR_BLOCK_K, panels = tsr_packed_panels(w);
     size_t tile_block = (size_t)TILE_ROWS * TSR_BLOCK_K * (size_t)wide->elem_bytes;
     float *c = (float *)(void *)(scratch + WIDE_B_BYTES); /* [strips][row tiles][2][16][16] */
@@ -159,11 +159,12 @@ static void wide_item(const packed_job *job, const tsr_packed *w, const group_pl
 /* Row tiles of a group: part i of n. */
 static void pack_tiles(const packed_job *job, const group_plan *plan, const tsr_group *group, int i, int n) {
     const tsr_packed_product *p = job->p;
+    const tsr_wide *wide = p->kern->wide[p->w.type];
     int64_t begin, end;
     tsr_split(group->rows, TILE_ROWS, i, n, &begin, &end);
     for (int64_t row = begin; row < end; row += TILE_ROWS)
-        p->kern->wide.pack_rows(p->x + (group->first + row) * p->ldx, p->ldx, (int)min64(TILE_ROWS, end - row), p->w.k,
-                                plan->tiles + tile_bytes(row, p->w.k, p->kern->wide.elem_bytes));
+        wide->pack_rows(p->x + (group->first + row) * p->ldx, p->ldx, (int)min64(TILE_ROWS, end - row), p->w.k,
+                        plan->tiles + tile_bytes(row, p->w.k, wide->elem_bytes));
 }
 
 /* The only group of a product: all threads together. */
@@ -251,7 +252,7 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
         job.n_items += cut(p, plan);
         if (plan->path == WIDE) {
             plan->tiles = work;
-            work += tile_bytes(rows, p->w.k, p->kern->wide.elem_bytes);
+            work += tile_bytes(rows, p->w.k, p->kern->wide[p->w.type]->elem_bytes);
         } else if (plan->path != NARROW_F32) {
             work += tsr_act8_place(&plan->act, work, rows, p->w.k);
         }

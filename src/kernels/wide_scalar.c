@@ -77,17 +77,28 @@ static void packed_narrow_f32__scalar(const tsr_packed *w, int64_t p, const floa
         }
 }
 
+#define UNPACK_CODES(TYPE) [TSR_##TYPE] = wide_unpack_codes__scalar
+#define STRIP(TYPE) [TSR_##TYPE] = wide_strip__scalar
+
+static const tsr_wide wide_f32 = {
+    .name = "wide_f32__scalar",
+    .elem = TSR_F32,
+    .elem_bytes = 4,
+    .run_blocks = 8,
+    .pack_rows = wide_pack_rows__scalar,
+    .unpack = {UNPACK_CODES(Q4_0), UNPACK_CODES(Q4_1), UNPACK_CODES(Q5_0), UNPACK_CODES(Q5_1), UNPACK_CODES(Q8_0), UNPACK_CODES(Q2_K),
+               UNPACK_CODES(Q3_K), UNPACK_CODES(Q4_K), UNPACK_CODES(Q5_K), UNPACK_CODES(Q6_K), UNPACK_CODES(IQ4_NL), UNPACK_CODES(IQ4_XS),
+               UNPACK_CODES(MXFP4), [TSR_F16] = wide_unpack_halves__scalar, [TSR_BF16] = wide_unpack_halves__scalar},
+    .strip = {STRIP(Q4_0), STRIP(Q4_1), STRIP(Q5_0), STRIP(Q5_1), STRIP(Q8_0), STRIP(Q2_K), STRIP(Q3_K), STRIP(Q4_K), STRIP(Q5_K),
+              STRIP(Q6_K), STRIP(IQ4_NL), STRIP(IQ4_XS), STRIP(MXFP4), STRIP(F16), STRIP(BF16)},
+};
+
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k) {
-    k->wide.name = "wide_f32__scalar";
-    k->wide.elem_bytes = 4;
-    k->wide.run_blocks = 8;
-    k->wide.pack_rows = wide_pack_rows__scalar;
     k->packed_narrow_f32_name = "packed_narrow_f32__scalar";
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
         const tsr_layout *l = tsr_layout_of((tsr_type)t);
         if (!l->name) continue;
-        k->wide.unpack[t] = l->code_bits == 16 ? wide_unpack_halves__scalar : wide_unpack_codes__scalar;
-        k->wide.strip[t] = wide_strip__scalar;
+        k->wide[t] = &wide_f32;
         if (l->code_bits == 16) k->packed_narrow_f32[t] = packed_narrow_f32__scalar;
     }
 }
