@@ -125,7 +125,7 @@ void check_report(check *c, const char *name, double seconds, double amount, con
         c->failed = true;
         snprintf(c->why, sizeof c->why, "nothing was compared");
     }
-    printf("%-34s %-7s %s  error/bound %.2f%s%s%s\n", name, tsr_tier_name(c->kern->tier), c->failed ? "FAILED" : "ok    ", c->worst,
+    printf("%-34s %-10s %s  error/bound %.2f%s%s%s\n", name, tsr_tier_name(c->kern->tier), c->failed ? "FAILED" : "ok    ", c->worst,
            rate, c->failed ? "  " : "", c->failed ? c->why : "");
     if (c->failed) n_failed++;
     else n_passed++;
@@ -173,6 +173,7 @@ int main(int argc, char **argv) {
         check_dequantize_kernels(&c);
         check_packed_kernels(&c);
         check_pack_kernels(&c);
+        check_wide_kernels(&c);
     }
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0 || n_passed == 0;

@@ -32,6 +32,8 @@ int64_t check_between(check *c, int64_t lo, int64_t hi); /* inclusive */
 void *check_operand(check *c, int64_t n, size_t size);
 /* Filled with numbers of a kind. */
 float *check_floats(check *c, int64_t n, check_fill fill);
+/* A packed matrix [n, k] of random weights whose data is an operand (as are the GGUF rows it was packed from). */
+tsr_packed check_matrix(check *c, tsr_type type, int64_t n, int64_t k);
 /* Fails the entry when bytes before an operand changed, then releases all operands. */
 void check_release(check *c);
 
@@ -49,6 +51,7 @@ void check_rows_kernels(check *c);
 void check_dequantize_kernels(check *c);
 void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
+void check_wide_kernels(check *c);
 
 bool check_selected(const check *c, const char *name);
 

@@ -3,40 +3,11 @@
 #include "check.h"
 
 #include "kernels/matmul.h"
-#include "quant/blocks.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Blocks of random codes with scales that are finite and of the size that real ones have. */
-static void fill_rows(check *c, tsr_type type, uint8_t *rows, int64_t n, int64_t k) {
-    size_t row_bytes = tsr_type_row_bytes(type, k), block = (size_t)tsr_type_get(type)->block_bytes;
-    for (size_t i = 0; i < row_bytes * (size_t)n; i++) rows[i] = (uint8_t)check_random(c);
-    for (size_t at = 0; at < row_bytes * (size_t)n; at += block) {
-        uint16_t d = tsr_f32_to_f16((float)(check_uniform(c) * 0.02)), m = tsr_f32_to_f16((float)(check_uniform(c) * 0.02 - 0.01));
-        uint8_t *b = rows + at;
-        size_t end = block - 2; /* the last half of Q3_K and Q6_K is d; Q2_K ends in d, dmin */
-        if (type == TSR_MXFP4) b[0] = (uint8_t)check_between(c, 110, 126);
-        else if (type == TSR_Q3_K || type == TSR_Q6_K) memcpy(b + end, &d, 2);
-        else if (type == TSR_Q2_K) memcpy(b + end - 2, &d, 2), memcpy(b + end, &m, 2);
-        else memcpy(b, &d, 2);
-        if (type == TSR_Q4_1 || type == TSR_Q5_1 || type == TSR_Q4_K || type == TSR_Q5_K) memcpy(b + 2, &m, 2);
-    }
-}
-
-static tsr_packed packed_matrix(check *c, tsr_type type, int64_t n, int64_t k) {
-    tsr_packed w;
-    tsr_packed_init(&w, type, n, k);
-    size_t row_bytes = tsr_type_row_bytes(type, k);
-    uint8_t *rows = check_operand(c, (int64_t)row_bytes * n, 1);
-    fill_rows(c, type, rows, n, k);
-    /* operands end at an unreadable page, and panels are a multiple of 64 bytes: the start is aligned */
-    w.data = check_operand(c, (int64_t)tsr_packed_bytes(&w), 1);
-    tsr_pack(&w, rows, row_bytes, 0, tsr_packed_panels(&w));
-    return w;
-}
 
 /* Activations with outliers, and what a quantiser makes of them. */
 static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64_t m, tsr_pool *pool, void **work) {
@@ -105,7 +76,7 @@ static void multiply(check *c, const tsr_packed *w, const float *x, int64_t m, f
 
 /* The whole product through tsr_packed_multiply, against the sum over the activations' own codes. */
 static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t m, check_fill fill, tsr_pool *pool) {
-    tsr_packed w = packed_matrix(c, type, n, k);
+    tsr_packed w = check_matrix(c, type, n, k);
     check_unpack(c, &w);
     int64_t ldy = n + check_between(c, 0, 3);
     float *x = check_floats(c, m * k, fill), *y = check_floats(c, (m - 1) * ldy + n, CHECK_NORMAL), before[128];
@@ -154,7 +125,7 @@ static void run_product(void *ctx) {
 }
 
 static double bench(check *c, tsr_type type, int64_t m, int64_t n, int64_t k, tsr_pool *pool) {
-    tsr_packed w = packed_matrix(c, type, n, k);
+    tsr_packed w = check_matrix(c, type, n, k);
     size_t work_bytes;
     tsr_packed_work_bytes(m, 1, k, &work_bytes);
     product_bench b = {c, &w, check_floats(c, m * k, CHECK_NORMAL), check_floats(c, m * n, CHECK_ZERO), aligned_alloc(64, (work_bytes + 63) & ~(size_t)63),
