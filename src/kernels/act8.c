@@ -11,7 +11,7 @@ static int64_t residual_blocks(int64_t blocks) { return (blocks + RESIDUAL_SHARE
 
 /* The workspace: what tsr_act8 points to, then per row the largest magnitudes [blocks], then the energies [blocks]. */
 typedef struct plan {
-    int64_t blocks, rows, entries;
+    int64_t blocks, rows, entries, pairs;
     size_t codes, scale, start, block, max, energy, total;
 } plan;
 
@@ -21,18 +21,21 @@ static size_t reserve(plan *p, int64_t count, size_t size) {
     return at;
 }
 
+static int64_t group_count(int64_t rows) { return (rows + TSR_ACT8_GROUP - 1) / TSR_ACT8_GROUP; }
+
 static plan lay_out(int64_t m, int64_t k) {
     bool paired = m <= TSR_ACT8_PAIRED;
     plan p = {.blocks = (k + TSR_BLOCK_K - 1) / TSR_BLOCK_K};
     p.rows = paired ? 2 * m : m;
-    p.entries = p.blocks + (paired ? 0 : residual_blocks(p.blocks));
-    int64_t lanes = (p.rows + TSR_ACT8_GROUP - 1) / TSR_ACT8_GROUP * TSR_ACT8_GROUP;
+    p.pairs = paired ? 0 : residual_blocks(p.blocks);
+    p.entries = p.blocks + p.pairs;
+    int64_t groups = group_count(p.rows), lanes = groups * TSR_ACT8_GROUP;
     p.codes = reserve(&p, lanes * p.entries, TSR_BLOCK_K);
     p.scale = reserve(&p, lanes * p.entries, sizeof(float));
     p.start = reserve(&p, lanes * p.entries, 2 * sizeof(int32_t));
-    p.block = reserve(&p, p.entries, sizeof(int32_t));
+    p.block = reserve(&p, groups * p.entries, sizeof(int32_t));
     p.max = reserve(&p, m * p.blocks, sizeof(float));
-    p.energy = reserve(&p, p.blocks, sizeof(float));
+    p.energy = reserve(&p, groups * p.blocks, sizeof(float));
     return p;
 }
 
@@ -44,25 +47,52 @@ bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out) {
     return true;
 }
 
-/* The blocks with the largest energy over all rows (each row's total counts the same), as entries after the first `blocks`. */
-static void choose_residuals(const plan *p, const float *max, int64_t m, float *energy, int32_t *block) {
-    for (int64_t b = 0; b < p->blocks; b++) {
-        block[b] = (int32_t)b;
-        energy[b] = 0.0f;
-    }
-    for (int64_t r = 0; r < m; r++) {
-        const float *row = max + r * p->blocks;
+/* energy[blocks] = of the rows whose largest magnitudes are at max [rows][blocks]; each row's total counts the same. */
+static void sum_energy(const float *max, int64_t rows, int64_t blocks, float *energy) {
+    for (int64_t b = 0; b < blocks; b++) energy[b] = 0.0f;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *row = max + r * blocks;
         float total = 0.0f;
-        for (int64_t b = 0; b < p->blocks; b++) total += row[b] * row[b];
+        for (int64_t b = 0; b < blocks; b++) total += row[b] * row[b];
         float weight = total > 0.0f ? 1.0f / total : 0.0f;
-        for (int64_t b = 0; b < p->blocks; b++) energy[b] += row[b] * row[b] * weight;
+        for (int64_t b = 0; b < blocks; b++) energy[b] += row[b] * row[b] * weight;
     }
-    for (int64_t e = p->blocks; e < p->entries; e++) {
-        int64_t best = 0;
-        for (int64_t b = 1; b < p->blocks; b++)
-            if (energy[b] > energy[best]) best = b;
-        block[e] = (int32_t)best;
-        energy[best] = -1.0f; /* taken */
+}
+
+/* The largest t for which `count` energies are >= t. Floats >= 0 are ordered as their bits are (NaN above all). */
+static uint32_t threshold(const float *energy, int64_t blocks, int64_t count) {
+    uint32_t t = 0;
+    for (uint32_t bit = 1u << 30; bit > 0; bit >>= 1) {
+        int64_t above = 0;
+        for (int64_t b = 0; b < blocks; b++) {
+            uint32_t bits;
+            memcpy(&bits, energy + b, sizeof bits);
+            above += (bits & 0x7fffffffu) >= (t | bit);
+        }
+        if (above >= count) t |= bit;
+    }
+    return t;
+}
+
+/* The list of a group: the blocks with the largest energy twice, then the others. */
+static void choose_pairs(const plan *p, const float *max, int64_t rows, float *energy, int32_t *block) {
+    sum_energy(max, rows, p->blocks, energy);
+    uint32_t least = threshold(energy, p->blocks, p->pairs), bits;
+    int64_t above = 0, pair = 0, single = 2 * p->pairs;
+    for (int64_t b = 0; b < p->blocks; b++) {
+        memcpy(&bits, energy + b, sizeof bits);
+        above += (bits & 0x7fffffffu) > least;
+    }
+    int64_t equal = p->pairs - above; /* of those with the least energy */
+    for (int64_t b = 0; b < p->blocks; b++) {
+        memcpy(&bits, energy + b, sizeof bits);
+        bits &= 0x7fffffffu;
+        if (bits > least || (bits == least && equal-- > 0)) {
+            block[2 * pair] = block[2 * pair + 1] = (int32_t)b;
+            pair++;
+        } else {
+            block[single++] = (int32_t)b;
+        }
     }
 }
 
@@ -72,28 +102,66 @@ typedef struct row_view {
     const tsr_layout *layout;
 } row_view;
 
-/* Entry e of row r: 32 codes in quads, scale, and the sums of each half's codes. */
-static void put_codes(const row_view *v, int64_t r, int64_t e, const int8_t codes[TSR_BLOCK_K], float scale, int32_t sums[2]) {
-    const tsr_act8 *a = v->a;
-    int64_t g = r / TSR_ACT8_GROUP, lane = r % TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g), base = g * TSR_ACT8_GROUP * a->entries;
-    int8_t *quads = a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4;
-    for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * lanes * 4, codes + 4 * q, 4);
-    a->scale[base + e * lanes + lane] = scale;
-    if (v->layout->group_k == TSR_BLOCK_K) sums[0] += sums[1];
+/* Where the entries of a row are. */
+typedef struct lane {
+    int8_t *codes;  /* entry e, quad q: 4 codes at ((e * 8 + q) * lanes) * 4 */
+    float *scale;
+    int64_t sums;   /* of start and sum */
+    int64_t lanes;
+} lane;
+
+static lane lane_of(const tsr_act8 *a, int64_t r) {
+    int64_t g = r / TSR_ACT8_GROUP, at = r % TSR_ACT8_GROUP, base = g * TSR_ACT8_GROUP * a->entries;
+    return (lane){a->codes + base * TSR_BLOCK_K + 4 * at, a->scale + base + at, 2 * base + at, tsr_act8_lanes(a, g)};
+}
+
+/* Entry e of a row: 32 codes in quads and their scale. */
+static void put_codes(const lane *l, int64_t e, const int8_t codes[TSR_BLOCK_K], float scale) {
+    int8_t *quads = l->codes + e * TSR_BLOCK_K * l->lanes;
+    for (int q = 0; q < TSR_QUADS; q++) memcpy(quads + q * l->lanes * 4, codes + 4 * q, 4);
+    l->scale[e * l->lanes] = scale;
+}
+
+/* The sums of each half's codes of entry e. */
+static void put_sums(const row_view *v, const lane *l, int64_t e, float scale, const int32_t sums[2]) {
+    bool whole = v->layout->group_k == TSR_BLOCK_K;
+    int32_t both[2] = {whole ? sums[0] + sums[1] : sums[0], sums[1]};
     for (int h = 0; h < 2; h++) {
-        int64_t at = 2 * base + (2 * e + h) * lanes + lane;
-        if (v->layout->has_min) a->sum[at] = scale * (float)sums[h];
-        else a->start[at] = -v->layout->offset * sums[h];
+        int64_t at = l->sums + (2 * e + h) * l->lanes;
+        if (v->layout->has_min) v->a->sum[at] = scale * (float)both[h];
+        else v->a->start[at] = -v->layout->offset * both[h];
     }
 }
 
-/* Entry e of row r from the 32 activations at x; residual as in the kernel. */
-static void put_entry(const row_view *v, int64_t r, int64_t e, const float *x, float max, float *residual) {
+/* Entry e from the 32 activations at x, the largest of them max; residual as in the kernel. */
+static void put_entry(const row_view *v, const lane *l, int64_t e, const float *x, float max, float *residual) {
     float scale = max / 127.0f;
     int8_t codes[TSR_BLOCK_K];
     int32_t sums[2];
     v->kern->act8_quantize(x, max > 0.0f ? 127.0f / max : 0.0f, scale, codes, sums, residual);
-    put_codes(v, r, e, codes, scale, sums);
+    put_codes(l, e, codes, scale);
+    put_sums(v, l, e, scale, sums);
+}
+
+/* Entries e and e + 1: a pair. */
+static void put_pair(const row_view *v, const lane *l, int64_t e, const float *x, float max) {
+    const float more = (float)(1 << TSR_ACT8_PAIR_SHIFT);
+    float scale = max / 127.0f, inverse = max > 0.0f ? 127.0f / max : 0.0f, residual[TSR_BLOCK_K];
+    int8_t codes[2][TSR_BLOCK_K];
+    int32_t sums[2][2];
+    v->kern->act8_quantize(x, inverse, scale, codes[0], sums[0], residual);
+    v->kern->act8_quantize(residual, inverse * more, scale / more, codes[1], sums[1], NULL);
+    put_codes(l, e, codes[0], scale);
+    put_codes(l, e + 1, codes[1], scale / more);
+    if (v->layout->has_min) { /* the first has both */
+        static const int32_t none[2] = {0, 0};
+        for (int h = 0; h < 2; h++) sums[0][h] = sums[0][h] * (1 << TSR_ACT8_PAIR_SHIFT) + sums[1][h];
+        put_sums(v, l, e, scale / more, sums[0]);
+        put_sums(v, l, e + 1, 0.0f, none);
+    } else {
+        put_sums(v, l, e, scale, sums[0]);
+        put_sums(v, l, e + 1, scale, sums[1]);
+    }
 }
 
 /* The lane after the last row, where there is one. */
@@ -101,33 +169,32 @@ static void put_padding(const row_view *v) {
     const tsr_act8 *a = v->a;
     int64_t last = (a->rows - 1) / TSR_ACT8_GROUP;
     static const int8_t zeros[TSR_BLOCK_K];
-    for (int64_t e = 0; tsr_act8_lanes(a, last) > tsr_act8_group_rows(a, last) && e < a->entries; e++) {
-        int32_t sums[2] = {0, 0};
-        put_codes(v, a->rows, e, zeros, 0.0f, sums);
+    static const int32_t none[2] = {0, 0};
+    if (tsr_act8_lanes(a, last) == tsr_act8_group_rows(a, last)) return;
+    lane l = lane_of(a, a->rows);
+    for (int64_t e = 0; e < a->entries; e++) {
+        put_codes(&l, e, zeros, 0.0f);
+        put_sums(v, &l, e, 0.0f, none);
     }
 }
 
-static void put_residual(const row_view *v, int64_t r, int64_t e, const float residual[TSR_BLOCK_K]) {
-    float max;
-    v->kern->act8_max(residual, 1, &max);
-    put_entry(v, r, e, residual, max, NULL);
-}
-
-/* Row r of x: its first codes, and the rounding errors of all blocks (paired) or of the chosen ones. */
-static void put_row(const row_view *v, const plan *p, int64_t r, const float *x, const float *max) {
-    bool paired = p->entries == p->blocks;
-    float residual[TSR_BLOCK_K];
+/* Row r of x, whose rounding errors are a row of their own. */
+static void put_paired_row(const row_view *v, const plan *p, int64_t r, const float *x, const float *max) {
+    float residual[TSR_BLOCK_K], residual_max;
+    lane first = lane_of(v->a, 2 * r), second = lane_of(v->a, 2 * r + 1);
     for (int64_t b = 0; b < p->blocks; b++) {
-        put_entry(v, paired ? 2 * r : r, b, x + b * TSR_BLOCK_K, max[b], paired ? residual : NULL);
-        if (paired) put_residual(v, 2 * r + 1, b, residual);
+        v->a->block[b] = (int32_t)b;
+        put_entry(v, &first, b, x + b * TSR_BLOCK_K, max[b], residual);
+        v->kern->act8_max(residual, 1, &residual_max);
+        put_entry(v, &second, b, residual, residual_max, NULL);
     }
-    for (int64_t e = p->blocks; e < p->entries; e++) {
-        int64_t b = v->a->block[e];
-        int8_t codes[TSR_BLOCK_K];
-        int32_t sums[2];
-        v->kern->act8_quantize(x + b * TSR_BLOCK_K, max[b] > 0.0f ? 127.0f / max[b] : 0.0f, max[b] / 127.0f, codes, sums, residual);
-        put_residual(v, r, e, residual);
-    }
+}
+
+static void put_row(const row_view *v, const plan *p, int64_t r, const float *x, const float *max) {
+    const int32_t *block = v->a->block + r / TSR_ACT8_GROUP * p->entries;
+    lane l = lane_of(v->a, r);
+    for (int64_t e = 0; e < 2 * p->pairs; e += 2) put_pair(v, &l, e, x + block[e] * TSR_BLOCK_K, max[block[e]]);
+    for (int64_t e = 2 * p->pairs; e < p->entries; e++) put_entry(v, &l, e, x + block[e] * TSR_BLOCK_K, max[block[e]], NULL);
 }
 
 size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k) {
@@ -136,6 +203,7 @@ size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k) {
     *a = (tsr_act8){
         .rows = p.rows,
         .entries = p.entries,
+        .pairs = p.pairs,
         .codes = (int8_t *)(base + p.codes),
         .scale = (float *)(void *)(base + p.scale),
         .start = (int32_t *)(void *)(base + p.start),
@@ -147,17 +215,59 @@ size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k) {
     return p.total;
 }
 
+/* What one thread of a job works on. */
+typedef struct source {
+    const plan *p;
+    const float *x;
+    int64_t ldx, m;
+} source;
+
+static void find_max(const row_view *v, const source *s, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) v->kern->act8_max(s->x + r * s->ldx, s->p->blocks, v->a->max + r * s->p->blocks);
+}
+
+static void choose_group(const row_view *v, const source *s, int64_t g) {
+    int64_t blocks = s->p->blocks, first = g * TSR_ACT8_GROUP;
+    choose_pairs(s->p, v->a->max + first * blocks, tsr_act8_group_rows(v->a, g), v->a->energy + g * blocks, v->a->block + g * s->p->entries);
+}
+
+static void put_rows(const row_view *v, const source *s, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+        const float *x = s->x + r * s->ldx, *max = v->a->max + r * s->p->blocks;
+        if (s->p->pairs > 0) put_row(v, s->p, r, x, max);
+        else put_paired_row(v, s->p, r, x, max);
+    }
+}
+
+/* Threads share the rows of a group where there are fewer groups than threads: then they meet twice on the way. */
+static void quantize_together(const row_view *v, const source *s, tsr_pool *pool, int i, int n) {
+    int64_t begin, end, first, last;
+    tsr_split(s->m, 1, i, n, &begin, &end);
+    find_max(v, s, begin, end);
+    tsr_pool_barrier(pool, i);
+    tsr_split(group_count(s->m), 1, i, n, &first, &last);
+    for (int64_t g = first; g < last && s->p->pairs > 0; g++) choose_group(v, s, g);
+    tsr_pool_barrier(pool, i);
+    put_rows(v, s, begin, end);
+}
+
 void tsr_act8_quantize(const tsr_act8 *a, const tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx, int64_t m,
                        int64_t k, tsr_pool *pool, int i, int n) {
-    plan p = lay_out(m, k);
-    int64_t begin, end;
-    tsr_split(m, 1, i, n, &begin, &end);
-    for (int64_t r = begin; r < end; r++) kern->act8_max(x + r * ldx, p.blocks, a->max + r * p.blocks);
-    if (pool) tsr_pool_barrier(pool, i);
-    if (i == 0) choose_residuals(&p, a->max, m, a->energy, a->block);
-    if (pool) tsr_pool_barrier(pool, i);
-    row_view v = {a, kern, layout};
-    for (int64_t r = begin; r < end; r++) put_row(&v, &p, r, x + r * ldx, a->max + r * p.blocks);
+    const plan p = lay_out(m, k);
+    const row_view v = {a, kern, layout};
+    const source s = {&p, x, ldx, m};
+    int64_t first, last;
+    if (pool && group_count(m) < n) {
+        quantize_together(&v, &s, pool, i, n);
+    } else {
+        tsr_split(group_count(m), 1, i, n, &first, &last);
+        for (int64_t g = first; g < last; g++) {
+            int64_t begin = g * TSR_ACT8_GROUP, end = begin + TSR_ACT8_GROUP < m ? begin + TSR_ACT8_GROUP : m;
+            find_max(&v, &s, begin, end);
+            if (p.pairs > 0) choose_group(&v, &s, g);
+            put_rows(&v, &s, begin, end);
+        }
+    }
     if (i == 0) put_padding(&v);
     if (pool) tsr_pool_barrier(pool, i);
 }

@@ -3,9 +3,9 @@
  * Each block of 32 activations gets a scale (largest magnitude / 127) and int8 codes. That alone costs about 0.5 % of the product
  * (1.2 % with heavy tails), too much for a default: it moves the output of real models by a mean KL of 0.002 to 0.006. Nearly all of
  * the error comes from few blocks, the same for every row: those that hold a model's outlier channels. So the blocks with the most
- * energy are entered a second time with the rounding errors of the first, again as 8-bit codes with a scale of their own: their
- * activations then have 16 bits. The kernels do not know: they run over a list of entries, each naming a block of weights.
- * doc/accuracy.md shows what this buys. */
+ * energy, chosen for each group of 8 rows, are entered a second time with the rounding errors of the first, again as 8-bit codes: their
+ * activations then have 15 bits. Kernels may run over all entries alike, each naming a block of weights, or use that the first 2 * pairs
+ * of them are pairs. doc/accuracy.md shows what this buys. */
 #ifndef TSR_KERNELS_ACT8_H
 #define TSR_KERNELS_ACT8_H
 
@@ -16,15 +16,21 @@
  * group rounded up to 1 or an even number; a lane without a row holds zeros. Every group has the memory of 8 lanes. */
 enum { TSR_ACT8_GROUP = 8 };
 
+/* The first 2 * pairs entries of a group are pairs: 2 i holds a block's codes, 2 i + 1 their rounding errors. Both meet the same block, the
+ * scale of the second is that of the first / 2^TSR_ACT8_PAIR_SHIFT, exactly, and its sum is 0, as the first's includes it. The product of a
+ * pair is therefore scale[2 i + 1] * ((int32 product of 2 i << TSR_ACT8_PAIR_SHIFT) + int32 product of 2 i + 1). The other blocks follow,
+ * in order. */
+enum { TSR_ACT8_PAIR_SHIFT = 7 };
+
 typedef struct tsr_act8 {
-    int64_t rows, entries;
+    int64_t rows, entries, pairs;
     int8_t *codes;   /* per group [entries][8][lanes][4]: quad v of a lane meets byte 4 c + i of vector v (packed.h) */
     float *scale;    /* per group [entries][lanes] */
     int32_t *start;  /* per group [entries][2][lanes] -offset * (sum of the codes that share a weight scale): layouts without min */
     float *sum;      /* the same memory: scale * that sum: layouts with min. [1] is used where groups are of 16 */
-    int32_t *block;  /* [entries] the block of weights that an entry meets */
+    int32_t *block;  /* per group [entries] the block of weights that an entry meets */
     float *max;      /* [rows of x][blocks] largest magnitudes */
-    float *energy;   /* [blocks] of all rows */
+    float *energy;   /* per group [blocks] */
 } tsr_act8;
 
 /* Rows and lanes of group g. */

@@ -53,7 +53,7 @@ static void packed_narrow__scalar(const tsr_packed *w, int64_t p, const tsr_act8
         for (int64_t e = 0; e < a->entries; e++) {
             uint8_t codes[TSR_QUADS * 64];
             float scale[2 * TSR_PANEL], min[2 * TSR_PANEL];
-            tsr_packed_block(w, p, a->block[e], codes, scale, min);
+            tsr_packed_block(w, p, a->block[r / TSR_ACT8_GROUP * a->entries + e], codes, scale, min);
             add_entry(a, r, e, codes, scale, min, w->layout->has_min, halves, total);
         }
         for (int c = 0; c < TSR_PANEL; c++) out[r * TSR_PANEL + c] = (float)total[c];
@@ -72,7 +72,7 @@ static void packed_gemm__scalar(const tsr_strip8 *s, const tsr_act8 *a, float *y
         for (int p = 0; p < 2; p++) {
             double total[TSR_PANEL] = {0};
             for (int64_t e = 0; e < a->entries; e++) {
-                int64_t b = a->block[e], g = b * groups * TSR_PANEL;
+                int64_t b = a->block[r / TSR_ACT8_GROUP * a->entries + e], g = b * groups * TSR_PANEL;
                 add_entry(a, r, e, s->codes[p] + b * TSR_QUADS * 64, s->scale[p] + g, s->min[p] + g, s->has_min, s->halves, total);
             }
             for (int c = 0; c < TSR_PANEL && p * TSR_PANEL + c < s->columns; c++) y[r * ldy + p * TSR_PANEL + c] = (float)total[c];

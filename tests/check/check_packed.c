@@ -21,6 +21,27 @@ static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64
     return a;
 }
 
+/* What act8.h says of the list of entries and of pairs. */
+static void check_pairs(check *c, const tsr_packed *w, const tsr_act8 *a) {
+    for (int64_t g = 0; g * TSR_ACT8_GROUP < a->rows; g++) {
+        const int32_t *block = a->block + g * a->entries;
+        int64_t lanes = tsr_act8_lanes(a, g), base = g * TSR_ACT8_GROUP * a->entries, pair = 0, single = 2 * a->pairs;
+        for (int64_t b = 0; b < w->k / TSR_BLOCK_K; b++) {
+            bool paired = pair < a->pairs && block[2 * pair] == b;
+            check_near(c, paired ? block[2 * pair + 1] : single < a->entries ? block[single] : -1, (double)b, 0.0, "block of entry", b);
+            if (!paired) single++;
+            for (int64_t l = 0; paired && l < lanes; l++) {
+                int64_t first = 2 * pair * lanes + l, second = first + lanes;
+                check_near(c, a->scale[base + second], ldexpf(a->scale[base + first], -TSR_ACT8_PAIR_SHIFT), 0.0, "scale of a pair", second);
+                for (int h = 0; h < 2 && w->layout->has_min; h++)
+                    check_near(c, a->sum[2 * base + (2 * (2 * pair + 1) + h) * lanes + l], 0.0, 0.0, "sum of a pair's second", second);
+            }
+            pair += paired;
+        }
+        check_near(c, (double)single, (double)a->entries, 0.0, "entries", g);
+    }
+}
+
 /* want[16] = row r of a times panel p, and the bound of summing its terms in f32. */
 static void product(const tsr_packed *w, int64_t p, const tsr_act8 *a, int64_t r, double *want, double *bound) {
     int groups = TSR_BLOCK_K / w->layout->group_k;
@@ -30,7 +51,7 @@ static void product(const tsr_packed *w, int64_t p, const tsr_act8 *a, int64_t r
         float scale[2 * TSR_PANEL], min[2 * TSR_PANEL];
         int64_t g8 = r / TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g8), base = g8 * TSR_ACT8_GROUP * a->entries, lane = r % TSR_ACT8_GROUP;
         const int8_t *quads = a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4;
-        tsr_packed_block(w, p, a->block[e], codes, scale, min);
+        tsr_packed_block(w, p, a->block[g8 * a->entries + e], codes, scale, min);
         for (int g = 0; g < groups; g++)
             for (int c = 0; c < TSR_PANEL; c++) {
                 int64_t half = 2 * base + (2 * e + g) * lanes + lane;
@@ -83,6 +104,7 @@ static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t 
     for (int64_t i = 0; i < (m - 1) * ldy + n && i < 128; i++) before[i] = y[i];
     void *work;
     tsr_act8 a = activations(c, &w, x, m, pool, &work);
+    check_pairs(c, &w, &a);
     size_t scratch_bytes = tsr_packed_scratch_bytes(k);
     uint8_t *scratch = aligned_alloc(64, (scratch_bytes + 63) & ~(size_t)63);
     size_t work_bytes;

@@ -32,7 +32,7 @@ typedef struct stream {
 
 static stream group_stream(const tsr_act8 *a, int64_t g) {
     int64_t base = g * TSR_ACT8_GROUP * a->entries;
-    return (stream){a->entries, a->block, a->codes + base * TSR_BLOCK_K, a->scale + base, a->start + 2 * base, a->sum + 2 * base};
+    return (stream){a->entries, a->block + g * a->entries, a->codes + base * TSR_BLOCK_K, a->scale + base, a->start + 2 * base, a->sum + 2 * base};
 }
 
 /* out[R][16] = the R lanes of a stream times the panel. */
