@@ -20,6 +20,7 @@ static void fill_all(void) {
             tsr_kernels_fill_dequantize_avx2(k);
             tsr_kernels_fill_act8_avx2(k);
             tsr_kernels_fill_packed_avx2(k);
+            tsr_kernels_fill_wide_avx2(k);
         }
         if (tier == TSR_TIER_AVXVNNI) tsr_kernels_fill_packed_avxvnni(k);
         if (tier >= TSR_TIER_AVX512) {

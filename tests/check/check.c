@@ -125,7 +125,9 @@ void check_report(check *c, const char *name, double seconds, double amount, con
         c->failed = true;
         snprintf(c->why, sizeof c->why, "nothing was compared");
     }
-    printf("%-34s %-10s %s  error/bound %.2f%s%s%s\n", name, tsr_tier_name(c->kern->tier), c->failed ? "FAILED" : "ok    ", c->worst,
+    char tier[32];
+    snprintf(tier, sizeof tier, "%s%s", tsr_tier_name(c->kern->tier), c->variant);
+    printf("%-34s %-13s %s  error/bound %.2f%s%s%s\n", name, tier, c->failed ? "FAILED" : "ok    ", c->worst,
            rate, c->failed ? "  " : "", c->failed ? c->why : "");
     if (c->failed) n_failed++;
     else n_passed++;
@@ -142,16 +144,20 @@ static void usage(void) {
     puts("check: compares every kernel of every tier this CPU has with the result in double precision.\n"
          "  --bench        times them as well\n"
          "  --filter TEXT  only kernels whose name contains TEXT\n"
+         "  --tier NAME    only this tier\n"
          "  --seed N       the random numbers (default: from the clock; printed)");
 }
 
 int main(int argc, char **argv) {
-    check c = {.seed = (uint64_t)time(NULL)};
+    check c = {.seed = (uint64_t)time(NULL), .variant = ""};
+    const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) {
             c.bench = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             c.filter = argv[++i];
+        } else if (strcmp(argv[i], "--tier") == 0 && i + 1 < argc && tsr_tier_find(argv[i + 1]) >= 0) {
+            only = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             c.seed = strtoull(argv[++i], NULL, 0);
         } else {
@@ -162,6 +168,16 @@ int main(int argc, char **argv) {
     _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ, as in every thread that runs kernels */
     printf("seed %llu, %s\n", (unsigned long long)c.seed, tsr_cpu_get()->brand);
     for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
+        if (only && tsr_tier_find(only) != tier) continue;
+        if (!tsr_tier_usable((tsr_tier)tier) && tier == TSR_TIER_AVXVNNI && check_avxvnni_evex()) {
+            printf("tier avxvnni: this CPU lacks it; its packed kernels run in the encoding of AVX-512 VNNI\n");
+            c.kern = check_avxvnni_evex();
+            c.variant = "(EVEX)";
+            c.state = c.seed;
+            check_packed_kernels(&c);
+            c.variant = "";
+            continue;
+        }
         if (!tsr_tier_usable((tsr_tier)tier)) {
             printf("NOT CHECKED: tier %s, this CPU lacks it\n", tsr_tier_name((tsr_tier)tier));
             continue;

@@ -13,6 +13,7 @@ typedef enum check_fill { CHECK_NORMAL, CHECK_TINY, CHECK_HUGE, CHECK_ZERO, CHEC
 
 typedef struct check {
     const tsr_kernels *kern;  /* the tier under test */
+    const char *variant;      /* after its name: "", or what stands in for instructions that the host lacks */
     const char *filter;       /* only entries whose name contains this */
     bool bench;
     uint64_t seed, state;     /* of the random numbers */
@@ -52,6 +53,9 @@ void check_dequantize_kernels(check *c);
 void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
 void check_wide_kernels(check *c);
+
+/* Tier avxvnni for hosts that lack its instructions but have those of AVX-512 VNNI; NULL where neither is there. */
+const tsr_kernels *check_avxvnni_evex(void);
 
 bool check_selected(const check *c, const char *name);
 

@@ -21,7 +21,12 @@ typedef struct stream {
 
 static stream group_stream(const tsr_act8 *a, int64_t g) {
     int64_t base = g * TSR_ACT8_GROUP * a->entries;
-    return (stream){a->entries, a->block, a->codes + base * TSR_BLOCK_K, a->scale + base, a->start + 2 * base, a->sum + 2 * base};
+    return (stream){a->entries,
+                    a->block + g * a->entries,
+                    a->codes + base * TSR_BLOCK_K,
+                    a->scale + base,
+                    a->start + 2 * base,
+                    a->sum + 2 * base};
 }
 
 /* total[T][2] += lanes [row, row + T) of the R of entry e times group g of a block, whose scale and min [2] are given. */
