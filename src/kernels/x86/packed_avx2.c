@@ -88,13 +88,13 @@ TSR_INLINE void dot_long(__m256i acc[][HALVES], const code_block *q, const int f
     }
 }
 
-/* acc[T][2] = T of R lanes, from start (NULL: 0), plus their products with group g of a block. */
+/* acc[T][2] = T of R lanes, from start (with a min: from 0), plus their products with group g of a block. */
 TSR_INLINE void dot_group(__m256i acc[][HALVES], const code_block *q, const int g, const int8_t *x, const int32_t *start, const format f,
                           const bool packed, const int R, const int T) {
     const int vectors = f.halves ? 4 : 8;
     if (dot_depth(f) <= 2) dot_short(acc, q, 4 * g, vectors, x, f, packed, R, T);
     else dot_long(acc, q, 4 * g, vectors, x, f, packed, R, T);
-    for (int r = 0; r < T && start && !centred(f); r++) {
+    for (int r = 0; r < T && !f.has_min && !centred(f); r++) {
         __m256i from = quad((const int8_t *)(start + r));
         for (int h = 0; h < HALVES; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], from);
     }

@@ -3,10 +3,10 @@
 #include "kernels/x86/dpbusd.h"
 #include "kernels/x86/unpack_avx2.h"
 
-/* acc[T][2] = T of R lanes, from start (NULL: 0), plus their products with group g of a block. */
+/* acc[T][2] = T of R lanes, from start (with a min: from 0), plus their products with group g of a block. */
 TSR_INLINE void dot_group(__m256i acc[][HALVES], const code_block *q, const int g, const int8_t *x, const int32_t *start, const format f,
                           const bool packed, const int R, const int T) {
-    for (int r = 0; r < T; r++) acc[r][0] = acc[r][1] = start ? quad((const int8_t *)(start + r)) : _mm256_setzero_si256();
+    for (int r = 0; r < T; r++) acc[r][0] = acc[r][1] = f.has_min ? _mm256_setzero_si256() : quad((const int8_t *)(start + r));
     const int vectors = f.halves ? 4 : 8;
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; i++) {

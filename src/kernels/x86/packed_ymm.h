@@ -36,7 +36,7 @@ TSR_INLINE void add_group(__m256 total[][HALVES], const code_block *q, const str
     const int64_t lane = (2 * e + g) * R + row;
     code_block here = *q;
     __asm__("" : "+r"(here.codes)); /* one pointer, where GCC 12 would keep one for each vector */
-    dot_group(acc, &here, g, a->codes + ((e * TSR_QUADS + 4 * g) * R + row) * 4, f.has_min ? NULL : a->start + lane, f, packed, R, T);
+    dot_group(acc, &here, g, a->codes + ((e * TSR_QUADS + 4 * g) * R + row) * 4, a->start + lane, f, packed, R, T);
     for (int r = 0; r < T; r++) {
         __m256 d = _mm256_broadcast_ss(a->scale + e * R + row + r), sum = f.has_min ? _mm256_broadcast_ss(a->sum + lane + r) : d;
         for (int h = 0; h < HALVES; h++) {
