@@ -6,7 +6,7 @@
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
     if (!tsr_layout_of(t->type)->name) return "no packed layout for this format";
-    if (kern->tier < TSR_TIER_AVX512) return "packed kernels need the avx512 tier";
+    if (kern->tier < TSR_TIER_AVX2) return "packed kernels need the avx2 tier";
     if (!kern->packed_narrow[t->type] && !kern->packed_narrow_f32[t->type]) return "no packed kernel for this format";
     tsr_packed p;
     if (!tsr_packed_init(&p, t->type, t->ne[1], t->ne[0])) return "too large to be packed";

@@ -28,6 +28,7 @@ typedef void (*tsr_tile_f32_fn)(const float *a, int64_t lda, const float *b, int
 typedef struct tsr_strip8 {
     uint8_t *codes[2];      /* [blocks][8][64] (packed.h); panel 1 may be zeros past the last column */
     float *scale[2], *min[2]; /* [groups][16] */
+    tsr_type type;
     int columns;            /* 1..32 that exist */
     bool has_min, halves;   /* halves: two groups a block */
 } tsr_strip8;
@@ -141,6 +142,10 @@ const tsr_kernels *tsr_kernels_get(tsr_tier tier);
 void tsr_kernels_fill_scalar(tsr_kernels *k);
 void tsr_kernels_fill_avx2(tsr_kernels *k);
 void tsr_kernels_fill_dequantize_avx2(tsr_kernels *k);
+void tsr_kernels_fill_act8_avx2(tsr_kernels *k);
+void tsr_kernels_fill_packed_avx2(tsr_kernels *k);
+void tsr_kernels_fill_wide_avx2(tsr_kernels *k);
+void tsr_kernels_fill_packed_avxvnni(tsr_kernels *k);
 void tsr_kernels_fill_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx_f16(tsr_kernels *k); /* after wide_amx */

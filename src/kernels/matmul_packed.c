@@ -105,7 +105,8 @@ static void integer_item(const packed_job *job, const tsr_packed *w, const group
                          uint8_t *scratch) {
     const tsr_packed_product *p = job->p;
     int64_t column = strip * STRIP_COLUMNS;
-    tsr_strip8 s = {.columns = (int)min64(STRIP_COLUMNS, w->n - column), .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
+    tsr_strip8 s = {.type = w->type, .columns = (int)min64(STRIP_COLUMNS, w->n - column),
+                    .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
     for (int i = 0; i < 2; i++) {
         s.codes[i] = scratch + (size_t)i * panel_scratch(w->k);
         s.scale[i] = (float *)(void *)(s.codes[i] + (size_t)w->k * 16);

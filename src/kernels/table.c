@@ -20,7 +20,11 @@ const tsr_kernels *tsr_kernels_get(tsr_tier tier) {
         if (tier >= TSR_TIER_AVX2) {
             tsr_kernels_fill_avx2(k);
             tsr_kernels_fill_dequantize_avx2(k);
+            tsr_kernels_fill_act8_avx2(k);
+            tsr_kernels_fill_packed_avx2(k);
+            tsr_kernels_fill_wide_avx2(k);
         }
+        if (tier == TSR_TIER_AVXVNNI) tsr_kernels_fill_packed_avxvnni(k);
         if (tier >= TSR_TIER_AVX512) {
             tsr_kernels_fill_avx512(k);
             tsr_kernels_fill_act8_avx512(k);

@@ -142,16 +142,42 @@ static void usage(void) {
     puts("check: compares every kernel of every tier this CPU has with the result in double precision.\n"
          "  --bench        times them as well\n"
          "  --filter TEXT  only kernels whose name contains TEXT\n"
+         "  --tier NAME    only this tier\n"
          "  --seed N       the random numbers (default: from the clock; printed)");
+}
+
+static void check_tier(check *c, tsr_tier tier) {
+    c->state = c->seed;
+    c->tier_name = tsr_tier_name(tier);
+    if (tsr_tier_usable(tier)) {
+        c->kern = tsr_kernels_get(tier);
+        check_f32_kernels(c);
+        check_grouped_kernels(c);
+        check_rows_kernels(c);
+        check_dequantize_kernels(c);
+        check_packed_kernels(c);
+        check_pack_kernels(c);
+        check_wide_kernels(c);
+    } else if (tier == TSR_TIER_AVXVNNI && check_avxvnni_evex()) {
+        printf("tier avxvnni: this CPU lacks it; its packed kernels run in the encoding of AVX-512 VNNI\n");
+        c->kern = check_avxvnni_evex();
+        c->tier_name = "avxvnni(EVEX)";
+        check_packed_kernels(c);
+    } else {
+        printf("NOT CHECKED: tier %s, this CPU lacks it\n", tsr_tier_name(tier));
+    }
 }
 
 int main(int argc, char **argv) {
     check c = {.seed = (uint64_t)time(NULL)};
+    const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) {
             c.bench = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             c.filter = argv[++i];
+        } else if (strcmp(argv[i], "--tier") == 0 && i + 1 < argc && tsr_tier_find(argv[i + 1]) >= 0) {
+            only = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             c.seed = strtoull(argv[++i], NULL, 0);
         } else {
@@ -161,24 +187,10 @@ int main(int argc, char **argv) {
     }
     _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ, as in every thread that runs kernels */
     printf("seed %llu, %s\n", (unsigned long long)c.seed, tsr_cpu_get()->brand);
-    for (int tier = 0; tier < TSR_TIER_COUNT; tier++) {
-        if (!tsr_tier_usable((tsr_tier)tier)) {
-            printf("NOT CHECKED: tier %s, this CPU lacks it\n", tsr_tier_name((tsr_tier)tier));
-            continue;
-        }
-        c.kern = tsr_kernels_get((tsr_tier)tier);
-        c.tier_name = tsr_tier_name((tsr_tier)tier);
-        c.state = c.seed;
-        check_f32_kernels(&c);
-        check_grouped_kernels(&c);
-        check_rows_kernels(&c);
-        check_dequantize_kernels(&c);
-        check_packed_kernels(&c);
-        check_pack_kernels(&c);
-        check_wide_kernels(&c);
-    }
+    for (int tier = 0; tier < TSR_TIER_COUNT; tier++)
+        if (!only || tsr_tier_find(only) == tier) check_tier(&c, (tsr_tier)tier);
     c.state = c.seed;
-    check_amx_emulated(&c);
+    if (!only || tsr_tier_find(only) >= TSR_TIER_AMX) check_amx_emulated(&c);
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed > 0 || n_passed == 0;
 }

@@ -56,6 +56,9 @@ void check_wide_kernels(check *c);
 void check_grouped_kernels(check *c);
 void check_amx_emulated(check *c); /* once, not per tier */
 
+/* Tier avxvnni for hosts that lack its instructions but have those of AVX-512 VNNI; NULL where neither is there. */
+const tsr_kernels *check_avxvnni_evex(void);
+
 bool check_selected(const check *c, const char *name);
 
 #endif
