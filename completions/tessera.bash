@@ -121,12 +121,12 @@ _tessera() {
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --cpu-tier --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        info) options="-m --model --tensors --metadata --json --cpu-tier --no-mmap --no-packed --mlock --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        info) options="-m --model --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
-        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --no-mmap --no-packed --mlock --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         bench) options="--op --shapes --types -M --rows --host -t --threads --cpu-tier -r --reps --max-memory -o --format --output --list --color -h --help" ;;
         version) options="--json --color -h --help" ;;
