@@ -1,8 +1,8 @@
-/* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/kernels.md), not reasoned. */
+/* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/packed.md), not reasoned. */
 #include "kernels/kernels.h"
 
 /* From how many rows on AMX tiles are worth unpacking to 16 bits, for weights of up to 8 bits: where 32 outputs times 32 k of so many
- * rows take packed_gemm (90 products a cycle) as long as unpacking them. From the cycle model of doc/kernels.md; not measured: no AMX
+ * rows take packed_gemm (90 products a cycle) as long as unpacking them. From the cycle model of doc/amx.md; not measured: no AMX
  * machine at hand. */
 enum { AMX_F16_ROWS = 13, AMX_BF16_ROWS = 17, AMX_BF16_HIGH_BITS_ROWS = 22 };
 

@@ -74,7 +74,7 @@ typedef struct tsr_wide {
 } tsr_wide;
 
 /* Up to narrow_rows rows: packed_narrow (16-bit weights: packed_narrow_f32). From wide_rows on: the wide float path. Between: packed_gemm.
- * Measured: doc/kernels.md. */
+ * Measured: doc/packed.md. */
 typedef struct tsr_choice {
     int narrow_rows, wide_rows;
 } tsr_choice;
