@@ -137,12 +137,16 @@ static void put_sums(const row_view *v, const lane *l, int64_t e, float scale, c
     }
 }
 
+/* What to multiply activations with, the largest of them max: 0, and codes of 0 with it, where that would not be finite, also times the
+ * factor of rounding errors: for NaN, which the scale carries on, for infinity, and for what is too small to count. */
+static float inverse_of(float max) { return max > TSR_ACT8_SMALL ? 127.0f / max : 0.0f; }
+
 /* Entry e from the 32 activations at x, the largest of them max; residual as in the kernel. */
 static void put_entry(const row_view *v, const lane *l, int64_t e, const float *x, float max, float *residual) {
     float scale = max / 127.0f;
     int8_t codes[TSR_BLOCK_K];
     int32_t sums[2];
-    v->kern->act8_quantize(x, max > 0.0f ? 127.0f / max : 0.0f, scale, codes, sums, residual);
+    v->kern->act8_quantize(x, inverse_of(max), scale, codes, sums, residual);
     put_codes(l, e, codes, scale);
     put_sums(v, l, e, scale, sums);
 }
@@ -150,7 +154,7 @@ static void put_entry(const row_view *v, const lane *l, int64_t e, const float *
 /* Entries e and e + 1: a pair. */
 static void put_pair(const row_view *v, const lane *l, int64_t e, const float *x, float max) {
     const float more = (float)(1 << TSR_ACT8_PAIR_SHIFT);
-    float scale = max / 127.0f, inverse = max > 0.0f ? 127.0f / max : 0.0f, residual[TSR_BLOCK_K];
+    float scale = max / 127.0f, inverse = inverse_of(max), residual[TSR_BLOCK_K];
     int8_t codes[2][TSR_BLOCK_K];
     int32_t sums[2][2];
     v->kern->act8_quantize(x, inverse, scale, codes[0], sums[0], residual);

@@ -48,6 +48,9 @@ static inline int tsr_act8_lanes(const tsr_act8 *a, int64_t g) {
  * weights then. The product of row i is row 2 i + row 2 i + 1 of the kernels' results. */
 enum { TSR_ACT8_PAIRED = 2 };
 
+/* Blocks whose largest magnitude is at most this count as zeros. */
+#define TSR_ACT8_SMALL 0x1p-100f
+
 /* Bytes of workspace for up to m rows of k activations, any layout. False when it does not fit a size_t. */
 bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
 

@@ -107,7 +107,7 @@ typedef struct tsr_kernels {
     void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
 
     /* Packed weights times 8-bit activations (packed.h, act8.h); NULL for types with 16-bit codes. */
-    /* max[b] = largest magnitude of x[32 b .. 32 b + 31] */
+    /* max[b] = largest magnitude of x[32 b .. 32 b + 31], NaN if one of them is NaN */
     void (*act8_max)(const float *x, int64_t n_blocks, float *max);
     /* codes[32] (in quads) = round(x[32] * inverse), |x * inverse| <= 127; sum16: of each half's codes; residual[32], if not NULL, =
      * x - scale * code in natural order. */

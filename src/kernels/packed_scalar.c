@@ -6,7 +6,11 @@
 static void act8_max__scalar(const float *x, int64_t n_blocks, float *max) {
     for (int64_t b = 0; b < n_blocks; b++) {
         max[b] = 0.0f;
-        for (int i = 0; i < TSR_BLOCK_K; i++) max[b] = fmaxf(max[b], fabsf(x[b * TSR_BLOCK_K + i]));
+        for (int i = 0; i < TSR_BLOCK_K; i++) {
+            float magnitude = fabsf(x[b * TSR_BLOCK_K + i]);
+            if (!(magnitude <= max[b])) max[b] = magnitude; /* NaN too, and it stays */
+            if (isnan(max[b])) break;
+        }
     }
 }
 

@@ -4,14 +4,15 @@
 
 #include <immintrin.h>
 
-static inline __m256 load_abs(const float *x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(x)); }
+/* The bits of magnitudes, compared as integers: as such NaN is the largest, which a maximum of floats may lose. */
+static inline __m256i load_abs(const float *x) { return _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(x))); }
 
 static void act8_max__avx2(const float *x, int64_t n_blocks, float *max) {
     for (int64_t b = 0; b < n_blocks; b++, x += TSR_BLOCK_K) {
-        __m256 eight = _mm256_max_ps(_mm256_max_ps(load_abs(x), load_abs(x + 8)), _mm256_max_ps(load_abs(x + 16), load_abs(x + 24)));
-        __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-        four = _mm_max_ps(four, _mm_movehl_ps(four, four));
-        max[b] = _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+        __m256i eight = _mm256_max_epi32(_mm256_max_epi32(load_abs(x), load_abs(x + 8)), _mm256_max_epi32(load_abs(x + 16), load_abs(x + 24)));
+        __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+        four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+        max[b] = _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1))));
     }
 }
 

@@ -3,11 +3,14 @@
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 static void act8_max__avx512(const float *x, int64_t n_blocks, float *max) {
     for (int64_t b = 0; b < n_blocks; b++, x += TSR_BLOCK_K) {
-        __m512 lo = _mm512_abs_ps(_mm512_loadu_ps(x)), hi = _mm512_abs_ps(_mm512_loadu_ps(x + 16));
-        max[b] = _mm512_reduce_max_ps(_mm512_max_ps(lo, hi));
+        /* compared as integers, as which NaN is the largest: a maximum of floats may lose it */
+        __m512i lo = _mm512_castps_si512(_mm512_abs_ps(_mm512_loadu_ps(x))), hi = _mm512_castps_si512(_mm512_abs_ps(_mm512_loadu_ps(x + 16)));
+        int32_t bits = _mm512_reduce_max_epi32(_mm512_max_epi32(lo, hi));
+        memcpy(max + b, &bits, sizeof bits);
     }
 }
 
