@@ -42,6 +42,23 @@ static void check_pairs(check *c, const tsr_packed *w, const tsr_act8 *a) {
     }
 }
 
+/* start of every entry and lane is -offset times the sum of the codes that share a scale: layouts without min. */
+static void check_starts(check *c, const tsr_packed *w, const tsr_act8 *a) {
+    const int groups = TSR_BLOCK_K / w->layout->group_k;
+    for (int64_t r = 0; r < a->rows && !w->layout->has_min; r++) {
+        int64_t g8 = r / TSR_ACT8_GROUP, lanes = tsr_act8_lanes(a, g8), base = g8 * TSR_ACT8_GROUP * a->entries, lane = r % TSR_ACT8_GROUP;
+        for (int64_t e = 0; e < a->entries; e++) {
+            const int8_t *quads = a->codes + base * TSR_BLOCK_K + (e * TSR_QUADS * lanes + lane) * 4;
+            for (int g = 0; g < groups; g++) {
+                int sum = 0;
+                for (int v = g * 8 / groups; v < (g + 1) * 8 / groups; v++)
+                    for (int i = 0; i < 4; i++) sum += quads[v * lanes * 4 + i];
+                check_near(c, a->start[2 * base + (2 * e + g) * lanes + lane], -w->layout->offset * sum, 0.0, "start of an entry", e);
+            }
+        }
+    }
+}
+
 /* want[16] = row r of a times panel p, and the bound of summing its terms in f32. */
 static void product(const tsr_packed *w, int64_t p, const tsr_act8 *a, int64_t r, double *want, double *bound) {
     int groups = TSR_BLOCK_K / w->layout->group_k;
@@ -130,6 +147,7 @@ static void product_case(check *c, tsr_type type, int64_t n, int64_t k, int64_t 
     void *work;
     tsr_act8 a = activations(c, &w, x, m, pool, &work);
     check_pairs(c, &w, &a);
+    check_starts(c, &w, &a);
     size_t scratch_bytes = tsr_packed_scratch_bytes(k);
     uint8_t *scratch = aligned_alloc(64, (scratch_bytes + 63) & ~(size_t)63);
     size_t work_bytes;
