@@ -2,6 +2,7 @@
 
 #include "kernels/kernels.h"
 
+#include <float.h>
 #include <string.h>
 
 /* One block in RESIDUAL_SHARE gets its rounding errors entered too (measured: doc/accuracy.md). */
@@ -137,16 +138,24 @@ static void put_sums(const row_view *v, const lane *l, int64_t e, float scale, c
     }
 }
 
-/* What to multiply activations with, the largest of them max: 0, and codes of 0 with it, where that would not be finite, also times the
- * factor of rounding errors: for NaN, which the scale carries on, for infinity, and for what is too small to count. */
-static float inverse_of(float max) { return max > TSR_ACT8_SMALL ? 127.0f / max : 0.0f; }
+/* The kernel's act8_quantize. Where the inverse of max would not be finite, also times the factor of rounding errors, codes are 0: for what is
+ * too small to count, for infinity, and for NaN, which the scale carries on. */
+static void quantize(const tsr_kernels *kern, const float *x, float max, float factor, int8_t *codes, int32_t sums[2], float *residual) {
+    if (max > TSR_ACT8_SMALL && max <= FLT_MAX) {
+        kern->act8_quantize(x, 127.0f / max * factor, max / 127.0f / factor, codes, sums, residual);
+        return;
+    }
+    memset(codes, 0, TSR_BLOCK_K);
+    sums[0] = sums[1] = 0;
+    if (residual) memcpy(residual, x, TSR_BLOCK_K * sizeof *x);
+}
 
 /* Entry e from the 32 activations at x, the largest of them max; residual as in the kernel. */
 static void put_entry(const row_view *v, const lane *l, int64_t e, const float *x, float max, float *residual) {
     float scale = max / 127.0f;
     int8_t codes[TSR_BLOCK_K];
     int32_t sums[2];
-    v->kern->act8_quantize(x, inverse_of(max), scale, codes, sums, residual);
+    quantize(v->kern, x, max, 1.0f, codes, sums, residual);
     put_codes(l, e, codes, scale);
     put_sums(v, l, e, scale, sums);
 }
@@ -154,11 +163,11 @@ static void put_entry(const row_view *v, const lane *l, int64_t e, const float *
 /* Entries e and e + 1: a pair. */
 static void put_pair(const row_view *v, const lane *l, int64_t e, const float *x, float max) {
     const float more = (float)(1 << TSR_ACT8_PAIR_SHIFT);
-    float scale = max / 127.0f, inverse = inverse_of(max), residual[TSR_BLOCK_K];
+    float scale = max / 127.0f, residual[TSR_BLOCK_K];
     int8_t codes[2][TSR_BLOCK_K];
     int32_t sums[2][2];
-    v->kern->act8_quantize(x, inverse, scale, codes[0], sums[0], residual);
-    v->kern->act8_quantize(residual, inverse * more, scale / more, codes[1], sums[1], NULL);
+    quantize(v->kern, x, max, 1.0f, codes[0], sums[0], residual);
+    quantize(v->kern, residual, max, more, codes[1], sums[1], NULL);
     put_codes(l, e, codes[0], scale);
     put_codes(l, e + 1, codes[1], scale / more);
     if (v->layout->has_min) { /* the first has both */
