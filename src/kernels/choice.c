@@ -27,15 +27,20 @@ static tsr_choice choose_16_bits(const tsr_kernels *k, tsr_type type) {
     return in_place ? (tsr_choice){4, 5} : (tsr_choice){16, 17};
 }
 
-/* Codes of up to 8 bits on AVX-512: narrow wins up to 8 rows, where it has each unpacked vector in a register for all of them. */
-enum { CODES_NARROW_ROWS = 8 };
+/* Codes of up to 8 bits on AVX-512: narrow products win up to the most rows that they take, though from 9 on they unpack twice (Zen 4: Q4_0 Q4_K Q8_0
+ * Q6_K Q2_K at 4 to 16 rows). */
+enum { CODES_NARROW_ROWS = TSR_NARROW_MAX };
 
 void tsr_kernels_choose(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
         const tsr_layout *l = tsr_layout_of((tsr_type)t);
         if (!l->name) continue;
-        k->choice[t] = l->code_bits == 16 ? choose_16_bits(k, (tsr_type)t) : (tsr_choice){CODES_NARROW_ROWS, TSR_WIDE_NEVER};
-        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) k->choice[t].wide_rows = amx_rows(k, t);
+        if (l->code_bits == 16) k->choice[t] = choose_16_bits(k, (tsr_type)t);
+        else k->choice[t] = (tsr_choice){k->tier >= TSR_TIER_AVX512 ? CODES_NARROW_ROWS : 8, TSR_WIDE_NEVER};
+        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) {
+            int rows = amx_rows(k, t);
+            k->choice[t] = (tsr_choice){rows - 1 < CODES_NARROW_ROWS ? rows - 1 : CODES_NARROW_ROWS, rows};
+        }
         if (k->tier == TSR_TIER_AVX2 || k->tier == TSR_TIER_AVXVNNI) k->choice[t] = choose_ymm(k->tier, (tsr_type)t, l);
     }
 }
