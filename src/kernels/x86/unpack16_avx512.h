@@ -78,25 +78,23 @@ TSR_INLINE lane_scales load_lane_scales(const tsr_packed *w, const uint8_t *pane
 }
 
 /* Block b of a panel of codes as bf16: out [16][16][2], rounded to nearest even once. values: load_values. */
-TSR_INLINE void unpack_block_bf16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const floats32 values, uint8_t *out) {
+TSR_INLINE void unpack_block_bf16(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, const floats32 values,
+                                  uint8_t *out) {
     /* codes alone in a line need not be taken apart */
     const bool raw = f.high_bits == 0 && f.code_bits < 8;
     const int per_line = raw ? 8 / f.code_bits : 1, step = raw ? f.code_bits : 0;
     lane_scales s = load_lane_scales(w, panel, b, 0, f);
+    lanes32 x = {_mm512_setzero_si512(), _mm512_setzero_si512()};
 #pragma GCC unroll 8
-    for (int line = 0; line < TSR_QUADS / per_line; line++) {
-        lanes32 x = raw ? load_widened(panel + b * (f.code_bits * 64) + line * 64)
-                        : widen(unpack_vector(w, panel, b, line, f, _mm512_setzero_si512()));
-        if (f.halves && line * per_line == TSR_QUADS / 2) s = load_lane_scales(w, panel, b, 1, f);
-#pragma GCC unroll 4
-        for (int i = 0; i < per_line; i++)
-#pragma GCC unroll 2
-            for (int odd = 0; odd < 2; odd++) {
-                const int v = line * per_line + i, row = v / 2 * 4 + v % 2 + 2 * odd;
-                __m512 low = lane_weights(x.low, i * step + 8 * odd, f, values.low, values.high, s.scale.low, s.min.low);
-                __m512 high = lane_weights(x.high, i * step + 8 * odd, f, values.low, values.high, s.scale.high, s.min.high);
-                store_bf16(out + row * 64, low, high);
-            }
+    for (int v = 0; v < TSR_QUADS; v++) {
+        if (f.halves && v == TSR_QUADS / 2) s = load_lane_scales(w, panel, b, 1, f);
+        if (!raw) x = widen(unpack_vector(w, panel, b, v, f, _mm512_setzero_si512()));
+        else if (v % per_line == 0) x = load_widened(panel + b * (f.code_bits * 64) + v / per_line * 64);
+        for (int odd = 0; odd < 2; odd++) {
+            const int shift = v % per_line * step + 8 * odd, row = v / 2 * 4 + v % 2 + 2 * odd;
+            store_bf16(out + row * 64, lane_weights(x.low, shift, f, values.low, values.high, s.scale.low, s.min.low),
+                       lane_weights(x.high, shift, f, values.low, values.high, s.scale.high, s.min.high));
+        }
     }
 }
 
