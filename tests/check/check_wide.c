@@ -234,7 +234,8 @@ static void check_column(check *c, const product *t, const tsr_wide *wide, int64
     const tsr_packed *w = &t->w[g];
     int64_t blocks = blocks_of(w->k);
     double *b = malloc((size_t)(blocks * TSR_BLOCK_K) * sizeof *b);
-    for (int64_t l = 0; l < w->k; l++) b[l] = element(wide, weights, l / TSR_BLOCK_K * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column));
+    for (int64_t l = 0; l < w->k; l++)
+        b[l] = element(wide, weights, l / TSR_BLOCK_K * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column));
     for (int64_t r = t->groups[g].first; r < t->groups[g].first + t->groups[g].rows; r++) {
         double want = 0.0, magnitude = 0.0;
         float scale = packed_scale(wide, t->p.x + r * t->p.ldx, w->k);
@@ -277,7 +278,8 @@ static void check_product(check *c, tsr_type type, int64_t n, int64_t k, const i
 static void check_narrow(check *c, tsr_type type, int64_t k, int rows, int kind) {
     tsr_packed w = check_matrix(c, type, check_between(c, 1, 40), k);
     int64_t ldx = k + check_between(c, 0, 5), p = check_between(c, 0, tsr_packed_panels(&w) - 1);
-    float *x = check_floats(c, (rows - 1) * ldx + k, kind < CHECK_FILLS ? (check_fill)kind : CHECK_NORMAL), *row = malloc((size_t)k * sizeof *row);
+    float *x = check_floats(c, (rows - 1) * ldx + k, kind < CHECK_FILLS ? (check_fill)kind : CHECK_NORMAL);
+    float *row = malloc((size_t)k * sizeof *row);
     if (kind == CHECK_FILLS) fill_extreme(c, x, (rows - 1) * ldx + k);
     if (kind == CHECK_FILLS + 1) x[check_between(c, 0, rows - 1) * ldx + check_between(c, 0, k - 1)] = NAN;
     float *out = check_operand(c, rows * TSR_PANEL, sizeof *out);
@@ -292,7 +294,8 @@ static void check_narrow(check *c, tsr_type type, int64_t k, int rows, int kind)
                 want += term;
                 magnitude += fabs(term);
             }
-            check_near(c, out[r * TSR_PANEL + column], want, isfinite(magnitude) ? sum_bound(magnitude, k) : 0.0, "narrow", r * TSR_PANEL + column);
+            double bound = isfinite(magnitude) ? sum_bound(magnitude, k) : 0.0;
+            check_near(c, out[r * TSR_PANEL + column], want, bound, "narrow", r * TSR_PANEL + column);
         }
     }
     free(row);

@@ -34,7 +34,8 @@ TSR_INLINE void unpack_block(const tsr_packed *w, const uint8_t *panel, int64_t 
         const int order[2][4] = {{0, 4, 1, 5}, {2, 6, 3, 7}};
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            __m512i code = i == 3 ? _mm512_srli_epi32(codes, 24) : _mm512_and_si512(_mm512_srli_epi32(codes, (unsigned)(8 * i)), _mm512_set1_epi32(255));
+            __m512i code = _mm512_srli_epi32(codes, (unsigned)(8 * i));
+            if (i < 3) code = _mm512_and_si512(code, _mm512_set1_epi32(255));
             _mm512_storeu_ps(out + (v / 2 * 8 + order[v % 2][i]) * TSR_PANEL, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, min));
         }
     }
