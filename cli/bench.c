@@ -18,6 +18,7 @@ typedef struct bench_settings {
     text_list shapes;
     int n_reps, format;
     float max_memory;
+    int amx; /* a tsr_amx */
     bool host, list;
 } bench_settings;
 
@@ -37,10 +38,11 @@ static const option machine_options[] = {
     {"threads", 't', OPTION_TEXT, "LIST", offsetof(bench_settings, threads), 0, 0,
      "numbers of threads, such as 1,2; 0: the physical cores this process may use (default 0)"},
     {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(bench_settings, cpu_tier), 0, 0, "use the kernels of that tier instead of the best"},
+    {"amx", 0, OPTION_CHOICE, "auto|on|off", offsetof(bench_settings, amx), 0, 0, "use AMX where it works, insist on it, or do without"},
     {"reps", 'r', OPTION_INT, "N", offsetof(bench_settings, n_reps), 1, 1000,
      "samples of each product, of which the median counts; fewer are taken when they would take more than some seconds"},
     {"max-memory", 0, OPTION_FLOAT, "GB", offsetof(bench_settings, max_memory), 0, 1e6,
-     "use at most so much memory; 0: half of the machine's"},
+     "use at most so much memory; 0: half of what is available"},
     {0},
 };
 
@@ -239,12 +241,13 @@ static bool measure_shape(bench_run *r, tsr_bench *b, const bench_shape *shape) 
 
 static bool measure_threads(bench_run *r, int n_threads) {
     tsr_error err = {0};
-    tsr_bench_params p = {.cpu_tier = r->s->cpu_tier, .n_threads = n_threads, .max_memory = (uint64_t)((double)r->s->max_memory * 1e9)};
+    tsr_bench_params p = {.cpu_tier = r->s->cpu_tier, .amx = (tsr_amx)r->s->amx, .n_threads = n_threads, .max_memory = (uint64_t)((double)r->s->max_memory * 1e9)};
     tsr_bench *b = tsr_bench_open(&p, &err);
     if (!b) {
         r->status = fail_with(&err);
         return false;
     }
+    if (*tsr_bench_amx_note(b)) say_note("%s", tsr_bench_amx_note(b));
     bool more = true;
     for (size_t i = 0; i < r->plan->shapes.n && more; i++) more = measure_shape(r, b, &r->plan->shapes.items[i]);
     tsr_bench_close(b);
@@ -262,8 +265,8 @@ static int measure_all(const bench_settings *s, const bench_plan *plan) {
     bool more = true;
     for (size_t i = 0; i < plan->n_threads && more; i++) more = measure_threads(&r, (int)plan->threads[i]);
     progress_end(&r.bar);
-    if (r.table.n_rows > 0) table_end(&r.table);
-    else if (r.status == EXIT_FINE) say_error("nothing was measured: no format fits any of the shapes; give others with --types or --shapes");
+    if (r.table.n_rows > 0 || out.f == stdout) table_end(&r.table);
+    if (r.table.n_rows == 0 && r.status == EXIT_FINE) say_error("nothing was measured: no format fits any of the shapes; give others with --types or --shapes");
     if (r.status == EXIT_INTERRUPTED) say_note("interrupted: %zu of %zu products measured", r.table.n_rows, r.n_total);
     int closed = result_close(&out, r.table.n_rows > 0 && !r.lost); /* what was measured is kept, whatever happened then */
     if (r.status == EXIT_FINE && r.table.n_rows == 0) r.status = EXIT_FAILED;

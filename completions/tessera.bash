@@ -112,6 +112,7 @@ _tessera() {
         bench:-M|bench:--rows) COMPREPLY=(); return ;;
         bench:-t|bench:--threads) COMPREPLY=(); return ;;
         bench:--cpu-tier) COMPREPLY=(); return ;;
+        bench:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         bench:-r|bench:--reps) COMPREPLY=(); return ;;
         bench:--max-memory) COMPREPLY=(); return ;;
         bench:-o|bench:--format) COMPREPLY=($(compgen -W 'md csv json' -- "$cur")); return ;;
@@ -128,7 +129,7 @@ _tessera() {
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
         eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
-        bench) options="--op --shapes --types -M --rows --host -t --threads --cpu-tier -r --reps --max-memory -o --format --output --list --color -h --help" ;;
+        bench) options="--op --shapes --types -M --rows --host -t --threads --cpu-tier --amx -r --reps --max-memory -o --format --output --list --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;
     esac

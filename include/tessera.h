@@ -57,6 +57,8 @@ typedef struct tsr_machine {
     int n_physical;          /* distinct cores among them */
     double cgroup_cpus;      /* CPU quota of the cgroup, 0 = none */
     int n_threads_default;   /* what a session uses when told 0 */
+    /* Asking for this is the first use of AMX in a process, as is opening a model with TSR_AMX_AUTO or _ON: SIGILL is caught for a moment, by a
+     * handler that passes on what is not its own. */
     bool amx_usable;         /* AMX kernels work: CPU has tiles, kernel granted them, a product computed with them is right */
     const char *amx_reason;  /* why not, or "" */
 } tsr_machine;
@@ -265,12 +267,14 @@ typedef struct tsr_bench tsr_bench;
 
 typedef struct tsr_bench_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
+    tsr_amx amx;
     int n_threads;            /* 0 = physical cores this process may use */
-    uint64_t max_memory;      /* bytes that may be in use; 0 = half of the machine's */
+    uint64_t max_memory;      /* bytes that may be in use; 0 = half of what is available */
 } tsr_bench_params;
 
-tsr_bench *tsr_bench_open(const tsr_bench_params *params, tsr_error *err); /* params may be NULL */
+tsr_bench *tsr_bench_open(const tsr_bench_params *params, tsr_error *err); /* params may be NULL: all 0 */
 void tsr_bench_close(tsr_bench *b);
+const char *tsr_bench_amx_note(const tsr_bench *b); /* as tsr_model_info.amx_note */
 /* Names of the weight formats that can be measured, i = 0 .. until NULL. */
 const char *tsr_bench_type(size_t i);
 
@@ -278,8 +282,8 @@ const char *tsr_bench_type(size_t i);
  * are one call: min(m n_used, n_experts) matrices share the m n_used rows evenly. */
 typedef struct tsr_bench_product {
     const char *type;         /* "Q4_K" */
-    int64_t n, k, m;
-    int n_experts, n_used;    /* 0, 0: one matrix */
+    int64_t n, k, m;          /* 1 to 2^24, 2^24, 2^20 */
+    int n_experts, n_used;    /* up to 4096; 0, 0: one matrix */
     bool host;                /* GGUF blocks times f32, instead of packed weights */
     int n_samples;            /* 0 = 5; fewer are taken when they would take more than some seconds */
     tsr_progress_fn progress; /* between samples, in samples; may be NULL */
@@ -306,6 +310,8 @@ typedef struct tsr_bench_result {
     int n_threads;
 } tsr_bench_result;
 
+/* TSR_E_ARG: product makes no sense, or the format's blocks do not fit k; TSR_E_LIMIT: needs more than max_memory; TSR_E_UNSUPPORTED: the kernel
+ * computed something else than the product (a bug). *out is only written on success; its strings live as long as the process. */
 tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_result *out, tsr_error *err);
 
 #ifdef __cplusplus

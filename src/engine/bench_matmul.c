@@ -13,7 +13,7 @@
 enum {
     DEFAULT_SAMPLES = 5,
     MAX_SAMPLES = 1000,
-    FEW_ROWS = 8,     /* up to so many rows a product is bound by reading weights: they should come from memory */
+    FEW_ROWS = TSR_NARROW_MAX,     /* up to so many rows a product is bound by reading weights: they should come from memory */
     LEVELS_TIMES = 4, /* a set so many times the last-level cache does come from memory */
     STRIP = 2 * TSR_PANEL,
     CHECKED = 16,     /* results compared with the sum in double precision */
@@ -28,6 +28,7 @@ struct tsr_bench {
     const tsr_kernels *kern;
     tsr_pool *pool;
     int n_threads;
+    char amx_note[TSR_TIER_NOTE];
     double max_memory;
     size_t last_level;
     tsr_bench_peaks peaks;
@@ -41,15 +42,14 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static tsr_code open_parts(tsr_bench *b, const tsr_bench_params *p, tsr_error *err) {
     tsr_cpuset set;
-    char note[TSR_TIER_NOTE]; /* the row of a result says which kernel it is of */
     tsr_cpuset_read("", &set);
-    tsr_code code = tsr_tier_choose(tsr_tier_this_machine(), p->cpu_tier, TSR_AMX_AUTO, &b->tier, note, err);
+    tsr_code code = tsr_tier_choose(tsr_tier_this_machine(), p->cpu_tier, p->amx, &b->tier, b->amx_note, err);
     if (code != TSR_OK) return code;
     b->kern = tsr_kernels_get(b->tier);
     b->n_threads = p->n_threads ? p->n_threads : set.n_default;
     b->pool = tsr_pool_open(b->n_threads, true, err);
     if (!b->pool) return err ? err->code : TSR_E_NOMEM;
-    b->max_memory = p->max_memory ? (double)p->max_memory : 0.5 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    b->max_memory = p->max_memory ? (double)p->max_memory : 0.5 * (double)tsr_memory_available();
     b->last_level = tsr_bench_last_level();
     size_t read = LEVELS_TIMES * b->last_level;
     return tsr_bench_peaks_open(&b->peaks, b->tier, b->pool, (double)read > b->max_memory / 2 ? 0 : read, err);
@@ -74,6 +74,8 @@ void tsr_bench_close(tsr_bench *b) {
     tsr_pool_close(b->pool);
     free(b);
 }
+
+const char *tsr_bench_amx_note(const tsr_bench *b) { return b->amx_note; }
 
 const char *tsr_bench_type(size_t i) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++)
@@ -183,7 +185,10 @@ static tsr_code ready_weights(product *r, tsr_type type, int64_t made, tsr_error
     if (least > b->max_memory) return too_much(b, least, err);
     /* a part of what is left stays free: the next products may have more rows */
     int64_t wanted = made, affordable = made + (int64_t)(0.75 * (b->max_memory - least) / (double)w.matrix_bytes);
-    if (r->p->m <= FEW_ROWS) wanted = max64(made, (int64_t)(LEVELS_TIMES * b->last_level / w.matrix_bytes) + 1 + r->n_groups);
+    if (r->p->m <= FEW_ROWS) {
+        int64_t large = (int64_t)(LEVELS_TIMES * b->last_level / w.matrix_bytes) + 1; /* matrices that make the set large enough */
+        wanted = max64(made, large == 1 ? 1 : large + r->n_groups);
+    }
     wanted = min64(wanted, affordable);
     r->ring = wanted;
     bool same = have->data && have->type == type && have->n == w.n && have->k == w.k && have->host == w.host && have->made == made;
@@ -275,13 +280,21 @@ typedef struct samples {
     double seconds[MAX_SAMPLES], read[MAX_SAMPLES], peak[TSR_PEAK_KINDS][MAX_SAMPLES];
 } samples;
 
+static int wanted_samples(const product *r) { return r->p->n_samples ? r->p->n_samples : DEFAULT_SAMPLES; }
+
+/* Reports progress; TSR_E_CANCELLED when the caller has had enough. */
+static tsr_code go_on(const product *r, int done, tsr_error *err) {
+    if (!r->p->progress || r->p->progress(r->p->progress_user, (uint64_t)done, (uint64_t)wanted_samples(r))) return TSR_OK;
+    return tsr_fail(err, TSR_E_CANCELLED, "cancelled");
+}
+
 static tsr_code measure(product *r, samples *s, tsr_error *err) {
-    int wanted = r->p->n_samples ? r->p->n_samples : DEFAULT_SAMPLES;
+    int wanted = wanted_samples(r);
     double start = tsr_bench_now();
     for (s->n = 0; s->n < wanted; s->n++) {
         if (s->n > 0 && tsr_bench_now() - start > row_seconds) break;
-        if (r->p->progress && !r->p->progress(r->p->progress_user, (uint64_t)s->n, (uint64_t)wanted))
-            return tsr_fail(err, TSR_E_CANCELLED, "cancelled");
+        tsr_code code = go_on(r, s->n, err);
+        if (code != TSR_OK) return code;
         for (int kind = 0; kind < TSR_PEAK_KINDS; kind++) s->peak[kind][s->n] = tsr_bench_peak_sample(&r->b->peaks, (tsr_peak_kind)kind);
         s->read[s->n] = tsr_bench_read_sample(&r->b->peaks);
         s->seconds[s->n] = sample(r);
@@ -350,8 +363,10 @@ static void sum_up(const product *r, samples *s, tsr_bench_result *out) {
 static tsr_code run_product(product *r, tsr_type type, tsr_bench_result *out, tsr_error *err) {
     const tsr_bench_product *p = r->p;
     size_t parts[4] = {0};
-    tsr_code code = size_memory(r, parts, err);
+    tsr_code code = go_on(r, 0, err);
+    if (code == TSR_OK) code = size_memory(r, parts, err);
     if (code == TSR_OK) code = ready_weights(r, type, p->n_experts ? p->n_experts : 1, err);
+    if (code == TSR_OK) code = go_on(r, 0, err);
     if (code == TSR_OK) code = ready_memory(r, parts, err);
     samples *s = code == TSR_OK ? malloc(sizeof *s) : NULL;
     if (code == TSR_OK && !s) code = tsr_fail(err, TSR_E_NOMEM, "out of memory");

@@ -67,7 +67,10 @@ tsr_code tsr_tier_best_amx(const tsr_tier_machine *m, tsr_tier *tier, char note[
 
 static tsr_code choose_named(const tsr_tier_machine *m, const char *name, tsr_amx amx, tsr_tier *tier, tsr_error *err) {
     int found = tsr_tier_find(name);
-    if (found < 0) return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)", name);
+    char shown[64];
+    if (found < 0)
+        return tsr_fail(err, TSR_E_ARG, "unknown CPU tier '%s' (scalar, avx2, avxvnni, avx512, avx512bf16, amx, amxfp16)",
+                        tsr_printable(name, strlen(name), shown, sizeof shown));
     if (found >= TSR_TIER_AMX && amx == TSR_AMX_OFF)
         return tsr_fail(err, TSR_E_ARG, "CPU tier %s is asked for and AMX is switched off: leave out one of them", name);
     if (found < TSR_TIER_AMX && amx == TSR_AMX_ON)
@@ -77,8 +80,8 @@ static tsr_code choose_named(const tsr_tier_machine *m, const char *name, tsr_am
         tsr_code code = try_amx(m, (tsr_tier)found, &why);
         if (code != TSR_OK) return tsr_fail(err, code, "CPU tier %s is not available: %s", name, why.message);
     } else if (!tsr_tier_usable((tsr_tier)found)) {
-        return tsr_fail(err, TSR_E_UNSUPPORTED, "CPU tier %s is not available: this CPU (or its hypervisor) offers %s at best", name,
-                        tsr_tier_name(m->below_amx));
+        return tsr_fail(err, TSR_E_UNSUPPORTED, "CPU tier %s is not available: this CPU (or its hypervisor) lacks its instructions; leave out --cpu-tier for "
+                        "the best that it has, %s", name, tsr_tier_name(m->below_amx));
     }
     *tier = (tsr_tier)found;
     return TSR_OK;
@@ -89,7 +92,7 @@ tsr_code tsr_tier_choose(const tsr_tier_machine *m, const char *name, tsr_amx am
     note[0] = '\0';
     *tier = m->below_amx;
     if (amx != TSR_AMX_AUTO && amx != TSR_AMX_ON && amx != TSR_AMX_OFF)
-        return tsr_fail(err, TSR_E_ARG, "unknown value %d for AMX", (int)amx);
+        return tsr_fail(err, TSR_E_ARG, "unknown value %d for AMX: TSR_AMX_AUTO, TSR_AMX_ON or TSR_AMX_OFF", (int)amx);
     if (name) return choose_named(m, name, amx, tier, err);
     if (amx == TSR_AMX_OFF) return TSR_OK;
     if (amx == TSR_AMX_ON) {

@@ -1,9 +1,9 @@
-/* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/packed.md), not reasoned. */
+/* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/packed.md), but for AMX. */
 #include "kernels/kernels.h"
 
 /* From how many rows on AMX tiles are worth unpacking to 16 bits, for weights of up to 8 bits: where 32 outputs times 32 k of so many
- * rows take packed_gemm (90 products a cycle) as long as unpacking them. From the cycle model of doc/amx.md; not measured: no AMX
- * machine at hand. */
+ * rows take AVX-512 kernels of 90 products a cycle as long as unpacking them. From the cycle model of doc/amx.md; not measured: no AMX
+ * machine at hand. Rows below that are narrow. */
 enum { AMX_F16_ROWS = 13, AMX_BF16_ROWS = 17, AMX_BF16_HIGH_BITS_ROWS = 22 };
 
 static int amx_rows(const tsr_kernels *k, int type) {
@@ -23,6 +23,7 @@ static tsr_choice choose_ymm(tsr_tier tier, tsr_type type, const tsr_layout *l) 
 /* 16-bit weights, measured on a Zen 4 at n = 8192, k = 2048: f32 elements need 17 rows to be worth widening weights to scratch, bf16 ones, which
  * are multiplied where they lie, 5. */
 static tsr_choice choose_16_bits(const tsr_kernels *k, tsr_type type) {
+    if (k->tier >= TSR_TIER_AMX) return (tsr_choice){4, 5}; /* tiles; not measured: no AMX machine at hand */
     bool in_place = type == TSR_BF16 && k->wide[type]->elem == TSR_BF16;
     return in_place ? (tsr_choice){4, 5} : (tsr_choice){16, 17};
 }

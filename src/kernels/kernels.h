@@ -24,9 +24,9 @@
 typedef void (*tsr_tile_f32_fn)(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, float *c, int64_t ldc,
                                 int m, int n, bool accumulate);
 
-/* Two panels of a packed matrix, unpacked for the wide kernel; every array 64-byte aligned. */
+/* Two panels of a packed matrix, unpacked for packed_gemm; every array 64-byte aligned. */
 typedef struct tsr_strip8 {
-    uint8_t *codes[2];      /* [blocks][8][64] (packed.h); panel 1 may be zeros past the last column */
+    uint8_t *codes[2];      /* [blocks][8][64] (packed.h); panel 1 may be any where columns <= 16 */
     float *scale[2], *min[2]; /* [groups][16] */
     tsr_type type;
     int columns;            /* 1..32 that exist */
@@ -68,13 +68,13 @@ typedef struct tsr_wide {
     void (*pack_rows)(const float *x, int64_t ldx, int rows, int64_t k, void *tiles);
     /* Blocks [first, first + n) of a panel as B has them. NULL, as strip, for types that are not multiplied in this format. */
     void (*unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out);
-    /* Unpacks into job->b (all of it, so that it may serve later calls), and multiplies. */
+    /* The product of a job, rows >= 1. job->b is scratch: what is in it afterwards is not defined. */
     void (*strip[TSR_TYPE_COUNT])(const tsr_wide_job *job);
     size_t row_tile_extra; /* bytes behind the blocks of a row tile, a multiple of 64, that pack_rows writes and strip reads; mostly 0 */
 } tsr_wide;
 
 /* Up to narrow_rows rows: packed_narrow (16-bit weights: packed_narrow_f32). From wide_rows on: the wide float path. Between: packed_gemm.
- * Measured: doc/packed.md. */
+ * TSR_ACT8_PAIRED <= narrow_rows <= TSR_NARROW_MAX, and with 16-bit weights wide_rows = narrow_rows + 1. Measured: doc/packed.md. */
 typedef struct tsr_choice {
     int narrow_rows, wide_rows;
 } tsr_choice;
@@ -120,7 +120,7 @@ typedef struct tsr_kernels {
     void (*packed_gemm)(const tsr_strip8 *s, const tsr_act8 *a, float *y, int64_t ldy);
     const char *packed_narrow_name, *packed_gemm_name;
 
-    /* 16-bit weights times f32 activations, few rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
+    /* 16-bit weights times f32 activations, 1 to TSR_NARROW_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
      * For TSR_F16 and TSR_BF16, else NULL. */
     void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
     const char *packed_narrow_f32_name;

@@ -234,8 +234,9 @@ static void run(void *ctx, int thread, int n_threads) {
 
 static path path_of(const tsr_kernels *kern, tsr_type type, int64_t rows) {
     const tsr_choice *choice = &kern->choice[type];
-    if (rows <= choice->narrow_rows) return kern->packed_narrow[type] ? NARROW : NARROW_F32;
-    return rows >= choice->wide_rows ? WIDE : INTEGER;
+    if (rows > choice->narrow_rows && rows >= choice->wide_rows) return WIDE;
+    if (rows > choice->narrow_rows && rows > TSR_ACT8_PAIRED) return INTEGER; /* paired rows are for narrow products alone */
+    return kern->packed_narrow[type] ? NARROW : NARROW_F32;
 }
 
 const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64_t rows) {
@@ -276,6 +277,10 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
         }
     }
     /* few rows: less work than a barrier */
-    if (p->n_groups == 1 && job.groups[0].path == NARROW && p->groups[0].rows <= TSR_ACT8_PAIRED) convert_alone(&job, 0);
+    if (p->n_groups == 1 && job.groups[0].path == NARROW && p->groups[0].rows <= TSR_ACT8_PAIRED) {
+        unsigned mode = tsr_float_mode_enter();
+        convert_alone(&job, 0);
+        tsr_float_mode_restore(mode);
+    }
     tsr_pool_run(p->pool, run, &job);
 }

@@ -7,7 +7,7 @@
 
 #define ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n"
 
-/* 8-bit operands widened to 16 bits: the sum of two products in each of 4 lanes. Sums in xmm0-5, products in xmm6-11. */
+/* 8-bit operands widened to 16 bits: the sum of two products in each of 4 lanes. Sums in xmm0-5, products in xmm6. */
 #define INT_STEP(i) \
     "movdqa %%xmm15, %%xmm6\n" \
     "pmaddwd %%xmm14, %%xmm6\n" \

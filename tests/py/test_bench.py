@@ -14,7 +14,7 @@ from cli_models import BINARY, FAILED, FINE, INTERRUPTED, USAGE, cli, environmen
 
 FORMATS = ["F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "BF16", "MXFP4"]
 TIERS = ["scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "amxfp16"]
-LITTLE = ("-r", "1", "--max-memory", "0.2")  # no room for reading more than the caches hold: quick to start anywhere
+LITTLE = ("-r", "1", "--max-memory", "0.2")  # quick to start anywhere
 
 
 def shapes_file(tmp_path, text="tiny 80 512\n"):
@@ -124,7 +124,8 @@ def test_tables_agree_on_what_there_is(tmp_path):
     assert [(r["shape"], r["n"], r["type"], r["m"]) for r in named] == [
         (s, n, t, m) for s, n in (("a", "64"), ("b/c+d", "33")) for t in ("Q6_K", "F16") for m in ("1", "12")]
     assert {r["version"] for r in named} == {cli("version")[1].split()[1]} and {r["model"] for r in named} == {"shapes"}
-    assert {r["peak_read"] for r in named} == {""} and all(float(r["share_int8"]) > 0 for r in named)
+    assert all(r["peak_read"] == "" or float(r["peak_read"]) > 0 for r in named)  # no room for reading past a large cache
+    assert all(float(r["share_int8"]) > 0 for r in named)
     out, _ = bench(*args)
     lines = out.splitlines()
     body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]

@@ -80,11 +80,12 @@ def test_every_tier_packs_or_says_which_do(model_of):
         assert all(reasons[t] == {""} for t in reasons if needed and tsr.TIERS.index(t) >= tsr.TIERS.index(needed[1])), reasons
 
 
-def test_tiers_with_avx512_pack(model_of):
-    """So that the tests above cannot all be skipped on a CPU that has it."""
-    if "avx512" not in tsr.host_tiers():
-        pytest.skip("PACKED KERNELS NOT TESTED: this CPU lacks the avx512 tier")
-    with tsr.Model(model_of("Q8_0")) as model:
+@pytest.mark.parametrize("tier", tsr.TIERS[1:])
+def test_every_tier_but_scalar_packs(model_of, tier):
+    """So that none of the tests above is skipped on a CPU that has the tier."""
+    if tier not in tsr.host_tiers():
+        pytest.skip(f"PACKED KERNELS NOT TESTED: this CPU lacks the {tier} tier")
+    with tsr.Model(model_of("Q8_0"), cpu_tier=tier) as model:
         assert model.info().packed_bytes > 0
 
 

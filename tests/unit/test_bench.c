@@ -75,7 +75,7 @@ static void measures_on_two_threads(void **state) {
                 assert_true(r.seconds > 0.0 && r.seconds_best <= r.seconds && r.n_threads == 2 && r.n_samples == 1);
                 assert_int_equal(r.n_rows, experts ? 2 * m : m);
                 assert_int_equal(r.n_groups, !experts ? 1 : m == 1 ? 2 : 3);
-                assert_true(r.ops == 2.0 * (double)r.n_rows * 50 * 256 && r.peak_int8 > 0.0 && r.peak_f32 > 0.0 && r.peak_read == 0.0);
+                assert_true(r.ops == 2.0 * (double)r.n_rows * 50 * 256 && r.peak_int8 > 0.0 && r.peak_f32 > 0.0 && r.peak_read >= 0.0);
                 assert_true(host ? r.packed_bytes == 0 && r.pack_rate == 0.0 : r.packed_bytes >= r.gguf_bytes && r.pack_rate > 0.0);
             }
     tsr_bench_close(b);

@@ -23,27 +23,19 @@ enum {
     RUN_BLOCKS = 16 /* B: 32 KiB of 48 KiB of L1 cache. Longer runs load and store C less often; not measured: no AMX machine at hand */
 };
 
-/* A with TILELOADDT1, so that it does not drive B out of the L1 cache; not measured: no AMX machine at hand. */
-static const bool stream_a = true;
-
 typedef void (*unpack_block_fn)(const tsr_packed *w, const uint8_t *panel, int64_t block, uint8_t *out);
-
-TILE_INLINE void load_a(const int tile, const uint8_t *a) {
-    if (stream_a) tile_load_stream(tile, a);
-    else tile_load(tile, a);
-}
 
 /* One block: `both` row tiles or one times two panels. Every use is inlined: tiles are numbers then. */
 TILE_INLINE void step(const uint8_t *a0, const uint8_t *a1, const uint8_t *b0, const uint8_t *b1, const bool f16, const bool both) {
     tile_load(B0, b0);
-    load_a(A0, a0);
+    tile_load_stream(A0, a0); /* so that it does not drive B out of the L1 cache; not measured: no AMX machine at hand */
     if (f16) tile_dot_f16(C00, A0, B0);
     else tile_dot_bf16(C00, A0, B0);
     tile_load(B1, b1);
     if (f16) tile_dot_f16(C01, A0, B1);
     else tile_dot_bf16(C01, A0, B1);
     if (!both) return;
-    load_a(A1, a1);
+    tile_load_stream(A1, a1);
     if (f16) tile_dot_f16(C10, A1, B0);
     else tile_dot_bf16(C10, A1, B0);
     if (f16) tile_dot_f16(C11, A1, B1);

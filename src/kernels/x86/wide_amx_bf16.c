@@ -60,7 +60,6 @@ static const tsr_wide wide_bf16 = {
     .strip = {TSR_FORMATS(STRIP)[TSR_F16] = wide_strip_bf16__amx, [TSR_BF16] = wide_strip_bf16__amx},
 };
 
-/* Static, because GCC 12 may drop the stores to a local one (amx_tile.h). */
 static const tile_config config = {
     .palette = 1,
     .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},

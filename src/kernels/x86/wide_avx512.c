@@ -23,12 +23,13 @@ static void wide_pack_rows__avx512(const float *x, int64_t ldx, int rows, int64_
 
 /* Block b of a panel of codes: out [32][16]. A vector has 4 codes of a column in each 32 bits. */
 TSR_INLINE void unpack_block(const tsr_packed *w, const uint8_t *panel, int64_t b, const format f, __m512i table, float *out) {
+    const bool far = f.scales == TSR_SCALES_E8M0; /* scales so large that times the offset they would be infinite */
     __m512 scale = _mm512_setzero_ps(), min = _mm512_setzero_ps();
 #pragma GCC unroll 8
     for (int v = 0; v < TSR_QUADS; v++) {
         if (v == 0 || (f.halves && v == TSR_QUADS / 2)) {
             scale = unpack_scale(w, panel, b, v / 4, f, &min);
-            if (!f.has_min) min = _mm512_mul_ps(scale, _mm512_set1_ps((float)-f.offset)); /* exact: a power of two */
+            if (!f.has_min && !far) min = _mm512_mul_ps(scale, _mm512_set1_ps((float)-f.offset)); /* exact: a power of two */
         }
         __m512i codes = unpack_vector(w, panel, b, v, f, table);
         const int order[2][4] = {{0, 4, 1, 5}, {2, 6, 3, 7}};
@@ -36,6 +37,7 @@ TSR_INLINE void unpack_block(const tsr_packed *w, const uint8_t *panel, int64_t 
         for (int i = 0; i < 4; i++) {
             __m512i code = _mm512_srli_epi32(codes, (unsigned)(8 * i));
             if (i < 3) code = _mm512_and_si512(code, _mm512_set1_epi32(255));
+            if (far) code = _mm512_sub_epi32(code, _mm512_set1_epi32(f.offset));
             _mm512_storeu_ps(out + (v / 2 * 8 + order[v % 2][i]) * TSR_PANEL, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, min));
         }
     }

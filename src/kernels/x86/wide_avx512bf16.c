@@ -1,7 +1,8 @@
 /* wide_avx512bf16.c: the wide float path with bf16 elements (AVX-512 BF16). Compiled with this ISA's flags only.
  *
  * vdpbf16ps multiplies two k of 16 columns with two k of a row, broadcast: twice the rate of f32. BF16 weights are packed as it reads them.
- * F16 weights stay with f32 elements: bf16 would round away three of their eleven bits. */
+ * On this tier F16 weights stay with f32 elements: bf16 would round away three
+ * of their eleven bits. (On AMX, where that is 16 times slower, they do not: doc/amx.md.) */
 #include "kernels/x86/unpack16_avx512.h"
 #include "kernels/x86/wide_avx512.h"
 
