@@ -1,10 +1,10 @@
 /* choice.c: which kernel a product takes, by tier, layout and number of rows: measured (doc/packed.md), but for AMX. */
 #include "kernels/kernels.h"
 
-/* From how many rows on AMX tiles are worth unpacking to 16 bits, for weights of up to 8 bits: where 32 outputs times 32 k of so many
- * rows take AVX-512 kernels of 90 products a cycle as long as unpacking them. From the cycle model of doc/amx.md; not measured: no AMX
- * machine at hand. Rows below that are narrow. */
-enum { AMX_F16_ROWS = 13, AMX_BF16_ROWS = 17, AMX_BF16_HIGH_BITS_ROWS = 22 };
+/* AMX, weights of up to 8 bits, from the cycle model of doc/amx.md; not measured: no AMX machine at hand. Up to 8 rows products are bound by
+ * reading weights; int8 tiles (packed_gemm) take each group of 8 rows at half of what AVX-512 takes; from so many rows on unpacking to 16 bits
+ * is cheaper. */
+enum { AMX_NARROW_ROWS = 8, AMX_F16_ROWS = 13, AMX_BF16_ROWS = 17, AMX_BF16_HIGH_BITS_ROWS = 22 };
 
 static int amx_rows(const tsr_kernels *k, int type) {
     if (k->wide[type]->elem == TSR_F16) return AMX_F16_ROWS;
@@ -38,10 +38,7 @@ void tsr_kernels_choose(tsr_kernels *k) {
         if (!l->name) continue;
         if (l->code_bits == 16) k->choice[t] = choose_16_bits(k, (tsr_type)t);
         else k->choice[t] = (tsr_choice){k->tier >= TSR_TIER_AVX512 ? CODES_NARROW_ROWS : 8, TSR_WIDE_NEVER};
-        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) {
-            int rows = amx_rows(k, t);
-            k->choice[t] = (tsr_choice){rows - 1 < CODES_NARROW_ROWS ? rows - 1 : CODES_NARROW_ROWS, rows};
-        }
+        if (k->tier >= TSR_TIER_AMX && l->code_bits < 16) k->choice[t] = (tsr_choice){AMX_NARROW_ROWS, amx_rows(k, t)};
         if (k->tier == TSR_TIER_AVX2 || k->tier == TSR_TIER_AVXVNNI) k->choice[t] = choose_ymm(k->tier, (tsr_type)t, l);
     }
 }

@@ -26,9 +26,10 @@ typedef void (*tsr_tile_f32_fn)(const float *a, int64_t lda, const float *b, int
 
 /* Two panels of a packed matrix, unpacked for packed_gemm; every array 64-byte aligned. */
 typedef struct tsr_strip8 {
-    uint8_t *codes[2];      /* [blocks][8][64] (packed.h); panel 1 may be any where columns <= 16 */
+    uint8_t *codes[2];      /* [blocks][8][64] (packed.h), which packed_gemm may change; panel 1 may be any where columns <= 16 */
     float *scale[2], *min[2]; /* [groups][16] */
     tsr_type type;
+    int64_t blocks;         /* of k */
     int columns;            /* 1..32 that exist */
     bool has_min, halves;   /* halves: two groups a block */
 } tsr_strip8;
@@ -130,7 +131,7 @@ typedef struct tsr_kernels {
 
     tsr_choice choice[TSR_TYPE_COUNT]; /* which of these a product of so many rows uses */
 
-    /* What a thread needs around a job that calls wide->strip (AMX: load and release the tile configuration); NULL: nothing. */
+    /* What a thread needs around its calls of wide strips (AMX: load and release the tile configuration); NULL: nothing. */
     void (*enter)(void);
     void (*leave)(void);
 } tsr_kernels;
@@ -153,6 +154,7 @@ void tsr_kernels_fill_packed_scalar(tsr_kernels *k);
 void tsr_kernels_fill_act8_avx512(tsr_kernels *k);
 void tsr_kernels_fill_packed_avx512(tsr_kernels *k);
 void tsr_kernels_fill_gemm8_avx512(tsr_kernels *k);
+void tsr_kernels_fill_gemm8_amx(tsr_kernels *k);
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_avx512(tsr_kernels *k);

@@ -37,7 +37,6 @@ typedef struct packed_job {
     const tsr_packed_product *p;
     group_plan *groups; /* [n_groups] */
     int64_t n_items;
-    bool wide; /* a group takes that path */
 } packed_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -105,7 +104,7 @@ static void integer_item(const packed_job *job, const tsr_packed *w, const group
                          uint8_t *scratch) {
     const tsr_packed_product *p = job->p;
     int64_t column = strip * STRIP_COLUMNS;
-    tsr_strip8 s = {.type = w->type, .columns = (int)min64(STRIP_COLUMNS, w->n - column),
+    tsr_strip8 s = {.blocks = w->k / TSR_BLOCK_K, .type = w->type, .columns = (int)min64(STRIP_COLUMNS, w->n - column),
                     .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
     for (int i = 0; i < 2; i++) {
         s.codes[i] = scratch + (size_t)i * panel_scratch(w->k);
@@ -157,8 +156,11 @@ static void wide_rows(const packed_job *job, const tsr_packed *w, const group_pl
 static void wide_item(const packed_job *job, const tsr_packed *w, const group_plan *plan, const tsr_group *group, int64_t item,
                       uint8_t *scratch) {
     int64_t strips = (tsr_packed_panels(w) + 1) / 2, first = item * plan->unit, last = min64(first + plan->unit, strips);
+    const tsr_kernels *kern = job->p->kern;
+    if (kern->enter) kern->enter();
     for (int64_t row = 0; row < group->rows; row += WIDE_ROWS)
         wide_rows(job, w, plan, group, first, last, row, min64(WIDE_ROWS, group->rows - row), scratch);
+    if (kern->leave) kern->leave();
 }
 
 /* --- activations ----------------------------------------------------------------------------------------------------------- */
@@ -215,7 +217,6 @@ static void run(void *ctx, int thread, int n_threads) {
     const tsr_packed_product *p = job->p;
     uint8_t *scratch = p->scratch + (size_t)thread * p->scratch_bytes;
     int64_t next, shared = 0; /* items of the first phase */
-    if (job->wide && p->kern->enter) p->kern->enter();
     if (p->n_groups == 1) {
         convert_together(job, thread, n_threads);
     } else {
@@ -229,7 +230,6 @@ static void run(void *ctx, int thread, int n_threads) {
         while (g + 1 < p->n_groups && item >= job->groups[g + 1].first_item) g++;
         run_item(job, g, item - job->groups[g].first_item, scratch);
     }
-    if (job->wide && p->kern->leave) p->kern->leave();
 }
 
 static path path_of(const tsr_kernels *kern, tsr_type type, int64_t rows) {
@@ -269,7 +269,6 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
         *plan = (group_plan){.path = path_of(p->kern, p->w.type, rows), .first_item = job.n_items};
         job.n_items += cut(p, plan);
         if (plan->path == WIDE) {
-            job.wide = true;
             plan->tiles = work;
             work += wide_tile_bytes(p->kern->wide[p->w.type], rows, p->w.k);
         } else if (plan->path != NARROW_F32) {

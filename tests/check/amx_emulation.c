@@ -62,21 +62,25 @@ void tile_zero(int tile) {
 }
 
 /* Rows and bytes that the configuration does not have become zeros. */
-void tile_load(int tile, const void *rows) {
+void tile_load_rows(int tile, const void *rows, int64_t stride) {
     need_tile(tile);
     need(state.config.start_row == 0, "start_row is for interrupted instructions");
     memset(state.data[tile], 0, sizeof state.data[tile]);
     for (int r = 0; r < state.config.rows[tile]; r++)
-        memcpy(state.data[tile][r], (const uint8_t *)rows + r * TILE_ROW_BYTES, state.config.row_bytes[tile]);
+        memcpy(state.data[tile][r], (const uint8_t *)rows + r * stride, state.config.row_bytes[tile]);
 }
+
+void tile_load(int tile, const void *rows) { tile_load_rows(tile, rows, TILE_ROW_BYTES); }
 
 void tile_load_stream(int tile, const void *rows) { tile_load(tile, rows); }
 
-void tile_store(int tile, void *rows) {
+void tile_store_rows(int tile, void *rows, int64_t stride) {
     need_tile(tile);
     for (int r = 0; r < state.config.rows[tile]; r++)
-        memcpy((uint8_t *)rows + r * TILE_ROW_BYTES, state.data[tile][r], state.config.row_bytes[tile]);
+        memcpy((uint8_t *)rows + r * stride, state.data[tile][r], state.config.row_bytes[tile]);
 }
+
+void tile_store(int tile, void *rows) { tile_store_rows(tile, rows, TILE_ROW_BYTES); }
 
 /* Shapes of c [m][n] += a [m][k] b [k][n], in dwords. */
 typedef struct shape {

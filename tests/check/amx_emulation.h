@@ -23,6 +23,8 @@ void tile_zero(int tile);
 void tile_load(int tile, const void *rows);
 void tile_load_stream(int tile, const void *rows);
 void tile_store(int tile, void *rows);
+void tile_load_rows(int tile, const void *rows, int64_t stride);
+void tile_store_rows(int tile, void *rows, int64_t stride);
 void tile_dot_bf16(int c, int a, int b);
 void tile_dot_f16(int c, int a, int b);
 void tile_dot_u8s8(int c, int a, int b);

@@ -156,6 +156,7 @@ static void check_faults(check *c) {
 
 /* --- the kernels ------------------------------------------------------------------------------------------------------------ */
 
+void tsr_kernels_fill_gemm8_amx_emulated(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx_emulated(tsr_kernels *k);
 void tsr_kernels_fill_wide_amx_f16_emulated(tsr_kernels *k);
 
@@ -272,6 +273,10 @@ void check_amx_emulated(check *c) {
         check_faults(c);
         check_report(c, "amx_emulation", 0.0, 0.0, "");
     }
+    tsr_kernels_fill_gemm8_amx_emulated(&kern);
+    for (int t = 0; t < TSR_TYPE_COUNT; t++)
+        if (kern.packed_narrow[t]) kern.choice[t].narrow_rows = TSR_ACT8_PAIRED; /* so that the others take packed_gemm */
+    check_packed_kernels(c);
     tsr_kernels_fill_wide_amx_emulated(&kern);
     check_wide_kernels(c);
     check_contexts(c);

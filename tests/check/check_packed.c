@@ -207,9 +207,23 @@ static double bench(check *c, tsr_type type, int64_t m, int64_t n, int64_t k, ts
     return seconds;
 }
 
+/* What kernels.h asks of the choice between kernels. */
+static void check_choice(check *c) {
+    if (!check_selected(c, "packed_choice")) return;
+    for (int t = 0; t < TSR_TYPE_COUNT; t++) {
+        const tsr_choice *choice = &c->kern->choice[t];
+        if (!tsr_layout_of((tsr_type)t)->name) continue;
+        check_near(c, choice->narrow_rows >= TSR_ACT8_PAIRED && choice->narrow_rows <= TSR_NARROW_MAX, 1.0, 0.0, "narrow_rows of type", t);
+        if (tsr_layout_of((tsr_type)t)->code_bits == 16)
+            check_near(c, choice->wide_rows, choice->narrow_rows + 1, 0.0, "wide_rows of type", t);
+    }
+    check_report(c, "packed_choice", 0.0, 0.0, "");
+}
+
 void check_packed_kernels(check *c) {
     static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 16, 17, 18, 19, 22, 24, 29}, columns[] = {1, 15, 16, 17, 32, 33, 50};
     tsr_pool *pool = tsr_pool_open(1, false, NULL);
+    check_choice(c);
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
         if (!c->kern->packed_narrow[t]) continue;
         char name[64];

@@ -50,6 +50,15 @@ TILE_INLINE void tile_store(const int tile, void *rows) {
                      : "i"(tile), "r"(rows), "r"((int64_t)TILE_ROW_BYTES));
 }
 
+/* The same where rows lie `stride` bytes apart; "memory", as what is read or written depends on the configuration. */
+TILE_INLINE void tile_load_rows(const int tile, const void *rows, int64_t stride) {
+    __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(tile), "r"(rows), "r"(stride) : "memory");
+}
+
+TILE_INLINE void tile_store_rows(const int tile, void *rows, int64_t stride) {
+    __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(tile), "r"(rows), "r"(stride) : "memory");
+}
+
 /* c += a b: c [16][16] f32, a [16 rows][32 k] bf16, b [16 pairs of k][16 columns][2] bf16 */
 TILE_INLINE void tile_dot_bf16(const int c, const int a, const int b) {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(c), "i"(a), "i"(b));
