@@ -7,7 +7,8 @@ number of rows: medians of operations a second, and the ratio of the two (tesser
 
 The first run installs mkl and mkl-include from PyPI into build/mkl and builds mkl_bf16.c there. MKL multiplies bf16 weights
 whatever the format in its line is. `note` says so where MKL stays below half of the bf16 peak with many rows: then it does not use
-the CPU's bf16 instructions well, and the ratio says little. Shapes with experts are left out: MKL has no product of groups.
+the CPU's bf16 instructions well, and the ratio says little. MKL gets activations in bf16 already and reads one matrix again and again, from
+cache where it fits; Tessera converts activations from f32, and with up to 16 rows reads weights from memory: compare from 32 rows on. Shapes with experts are left out: MKL has no product of groups.
 """
 import argparse
 import csv
@@ -68,7 +69,8 @@ def run_tessera(a, shape):
 def run_mkl(a, program, shape):
     """{m: seconds}"""
     _, n, k = shape
-    env = os.environ | {"MKL_THREADING_LAYER": "GNU"}
+    # One thread of the GNU layer was seen to use two CPUs; and its idle threads must not spin while the other program runs.
+    env = os.environ | {"MKL_THREADING_LAYER": "SEQUENTIAL" if a.t == 1 else "GNU", "OMP_WAIT_POLICY": "passive"}
     out = subprocess.run([program, str(n), str(k), str(a.t), str(SAMPLES), *a.M.split(",")], check=True, capture_output=True, text=True,
                          env=env).stdout
     return {int(m): float(seconds) for m, seconds, _ in (line.split() for line in out.splitlines())}
