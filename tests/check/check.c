@@ -153,6 +153,7 @@ static void check_tier(check *c, tsr_tier tier) {
         c->kern = tsr_kernels_get(tier);
         check_f32_kernels(c);
         check_grouped_kernels(c);
+        check_attention_kernels(c);
         check_rows_kernels(c);
         check_dequantize_kernels(c);
         check_packed_kernels(c);

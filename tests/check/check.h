@@ -54,6 +54,7 @@ void check_packed_kernels(check *c);
 void check_pack_kernels(check *c);
 void check_wide_kernels(check *c);
 void check_grouped_kernels(check *c);
+void check_attention_kernels(check *c);
 void check_amx_emulated(check *c); /* once, not per tier */
 
 /* Tier avxvnni for hosts that lack its instructions but have those of AVX-512 VNNI; NULL where neither is there. */

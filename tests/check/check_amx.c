@@ -279,6 +279,7 @@ void check_amx_emulated(check *c) {
     check_packed_kernels(c);
     tsr_kernels_fill_wide_amx_emulated(&kern);
     check_wide_kernels(c);
+    check_attention_kernels(c);
     check_contexts(c);
     tsr_kernels_fill_wide_amx_f16_emulated(&kern);
     c->tier_name = "amxfp16 emulated";

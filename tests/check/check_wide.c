@@ -428,6 +428,11 @@ void check_wide_kernels(check *c) {
         snprintf(name, sizeof name, "wide_%s", tsr_type_get((uint32_t)t)->name);
         if (check_selected(c, name)) {
             wide_entry(c, (tsr_type)t, pool);
+            const tsr_wide *attention = c->kern->wide_attention[t];
+            if (attention && attention != c->kern->wide[t]) {
+                for (int i = 0; i < 7; i++) check_unpack_elements(c, attention, (tsr_type)t, 16 * i + 1, any_k(c, (tsr_type)t, 1024));
+                for (int64_t rows = 1; rows <= 40; rows++) check_strip(c, attention, (tsr_type)t, 33, any_k(c, (tsr_type)t, 1024), rows, any_fill(c));
+            }
             check_report(c, name, 0.0, 0.0, "");
             bool reference = c->kern->wide[t] == tsr_kernels_get(TSR_TIER_SCALAR)->wide[t]; /* takes minutes */
             if (c->bench && !reference) bench_wide(c, c->kern->wide[t], (tsr_type)t, one);
