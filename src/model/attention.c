@@ -3,6 +3,8 @@
 #include "kernels/attention.h"
 #include "model/forward.h"
 
+#include <math.h>
+
 /* Items of a phase, of all spans one after the other. */
 typedef enum phase { STORE, LONG, SHORT, PHASES } phase;
 
@@ -32,6 +34,23 @@ static void turn(const attention_job *job, float *x, int64_t heads, const float 
     }
 }
 
+/* x[n heads of D] times a Hadamard matrix of the largest power of two that divides D, which leaves q k as it is (Ashkboos et al. 2024, QuaRot):
+ * few large elements of keys would take the bits of all others of their block of q8_0. */
+static void spread(float *x, int64_t heads, int64_t dim) {
+    int64_t size = dim & -dim;
+    float scale = 1.0f / sqrtf((float)size);
+    for (int64_t block = 0; block < heads * dim; block += size, x += size) {
+        for (int64_t half = 1; half < size; half *= 2)
+            for (int64_t i = 0; i < size; i += 2 * half)
+                for (int64_t j = i; j < i + half; j++) {
+                    float a = x[j], b = x[j + half];
+                    x[j] = a + b;
+                    x[j + half] = a - b;
+                }
+        for (int64_t i = 0; i < size; i++) x[i] *= scale;
+    }
+}
+
 /* One KV head, its query heads and the tokens of the span in one block of 32 positions. */
 static void store_item(const attention_job *job, const tsr_span *span, int64_t item) {
     tsr_forward *f = job->f;
@@ -46,6 +65,10 @@ static void store_item(const attention_job *job, const tsr_span *span, int64_t i
         float *k = f->k + (row * h->n_head_kv + g) * h->head_k;       /* [Dk] */
         turn(job, q, group, job->layer->attn_q_norm, angles);
         turn(job, k, 1, job->layer->attn_k_norm, angles);
+        if (kv.type_k == TSR_Q8_0) {
+            spread(q, group, h->head_k);
+            spread(k, 1, h->head_k);
+        }
         tsr_kv_put(&kv, f->net->kern, pos, k, f->v + (row * h->n_head_kv + g) * h->head_v);
     }
 }
