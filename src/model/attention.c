@@ -76,10 +76,12 @@ void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m, int64_t pos) {
     const tsr_hparams *h = &f->net->hparams;
     const tsr_layer *l = &f->net->weights.layers[il];
     attention_job job = {.f = f, .layer = l, .il = il, .pos = pos, .swa = h->n_swa > 0 && h->is_swa[il]};
-    tsr_forward_matmul(f, &l->attn_q, l->attn_q_bias, f->h, m, f->q);
-    tsr_forward_matmul(f, &l->attn_k, l->attn_k_bias, f->h, m, f->k);
-    tsr_forward_matmul(f, &l->attn_v, l->attn_v_bias, f->h, m, f->v);
+    tsr_product qkv = tsr_forward_product(f, f->x, m, h->n_embd, l->attn_norm);
+    tsr_product_output(&qkv, &l->attn_q, l->attn_q_bias, f->q);
+    tsr_product_output(&qkv, &l->attn_k, l->attn_k_bias, f->k);
+    tsr_product_output(&qkv, &l->attn_v, l->attn_v_bias, f->v);
+    tsr_product_run(&qkv);
     tsr_forward_rows(f, m, prepare_row, &job);
     tsr_forward_rows(f, m * h->n_head, attend, &job);
-    tsr_forward_matmul(f, &l->attn_output, l->attn_output_bias, f->att, m, f->h);
+    tsr_forward_add(f, &l->attn_output, l->attn_output_bias, f->att, m, l->attn_post_norm);
 }

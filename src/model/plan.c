@@ -60,19 +60,20 @@ static void want_experts(plan *p, tsr_forward *f, int64_t slots, int64_t groups)
     want(p, &f->chosen, slots, 1);
     want(p, &f->chosen_weight, slots, 1);
     want(p, &f->slot_row, slots, 1);
+    want(p, &f->row_token, slots, 1);
     want(p, &f->expert_next, h->n_expert, 1);
     want(p, &f->expert_rows, groups, sizeof *f->expert_rows / 4);
-    want(p, &f->gathered, slots, h->n_embd);
+    want(p, &f->expert_out, slots, h->n_embd);
 }
 
 /* The workspace of products: of all, and of those with experts. */
-static void want_matmul_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
+static void want_product_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
     const tsr_hparams *h = &f->net->hparams;
     size_t bytes, expert_bytes = 0;
     int64_t most_k = largest(largest(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
-    if (!tsr_matmul_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
-    if (groups > 0 && !tsr_matmul_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
-    if (!p->overflow) want(p, &f->matmul_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
+    if (!tsr_product_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
+    if (groups > 0 && !tsr_product_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
+    if (!p->overflow) want(p, &f->product_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
 }
 
 tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
@@ -95,9 +96,9 @@ tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, in
     want(&p, &f->angles, m, h->n_rot);
     want(&p, &f->angles_swa, m, h->n_rot);
     want(&p, &f->scores, threads, n_ctx);
-    f->scratch_bytes = tsr_matmul_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
+    f->scratch_bytes = tsr_product_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
     want(&p, &f->scratch, threads, (int64_t)f->scratch_bytes / 4);
-    want_matmul_work(&p, f, slots, groups);
+    want_product_work(&p, f, slots, groups);
     if (!dense) want_experts(&p, f, slots, groups);
     tsr_code code = lay_out(f, &p, err);
     if (code == TSR_OK) code = tsr_kv_open(&f->kv, h, n_ctx, type_k, type_v, err);

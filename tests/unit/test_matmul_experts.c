@@ -44,12 +44,13 @@ static void place(const tsr_buffer_type *type, tsr_type format, int experts, voi
 /* One product; its workspace is exactly as large as asked for, so that a sanitizer sees a byte too far. */
 static void multiply(const tsr_kernels *kern, tsr_pool *pool, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n, const float *x,
                      int64_t m, float *y) {
-    size_t work_bytes, scratch_bytes = tsr_matmul_scratch_bytes(K);
-    assert_true(tsr_matmul_work_bytes(m, experts ? n : 1, K, &work_bytes));
+    size_t work_bytes, scratch_bytes = tsr_product_scratch_bytes(K);
+    assert_true(tsr_product_work_bytes(m, experts ? n : 1, K, &work_bytes));
     void *work = aligned_alloc(64, (work_bytes + 63) & ~(size_t)63), *scratch = aligned_alloc(64, scratch_bytes * (size_t)tsr_pool_size(pool));
-    const tsr_matmul job = {.kern = kern, .pool = pool, .scratch = scratch, .scratch_bytes = scratch_bytes, .work = work, .w = w,
-                            .experts = experts, .n_experts = n, .x = x, .ldx = LDX, .m = m, .y = y, .ldy = LDY};
-    tsr_matmul_run(&job);
+    const tsr_product p = {.kern = kern, .pool = pool, .scratch = scratch, .scratch_bytes = scratch_bytes, .work = work,
+                           .experts = experts, .n_experts = n, .x = {.x = x, .ldx = LDX, .k = K}, .m = m,
+                           .out = {{.w = w, .y = y, .ldy = LDY}}, .n_out = 1};
+    tsr_product_run(&p);
     free(work);
     free(scratch);
 }
@@ -155,12 +156,12 @@ static void test_parts_that_differ(void **unused) {
 static void test_workspace_too_large(void **unused) {
     (void)unused;
     size_t bytes;
-    assert_true(tsr_matmul_work_bytes(512 * 8, 128, 2048, &bytes));
+    assert_true(tsr_product_work_bytes(512 * 8, 128, 2048, &bytes));
     assert_true(bytes > 512 * 8 * 2048 && bytes < (size_t)1 << 30);
     static const int64_t huge[][3] = {{INT64_MAX, 1, 2048}, {512, INT64_MAX, 2048}, {512, 1, INT64_MAX}, {INT64_MAX / 512, 1, 64}, {1 << 30, 1 << 30, 1LL << 40},
                                       {1, INT64_MAX / 512, 1}, {1LL << 40, 8, 1LL << 30}};
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++)
-        if (tsr_matmul_work_bytes(huge[i][0], huge[i][1], huge[i][2], &bytes)) fail_msg("case %zu: %zu bytes", i, bytes);
+        if (tsr_product_work_bytes(huge[i][0], huge[i][1], huge[i][2], &bytes)) fail_msg("case %zu: %zu bytes", i, bytes);
 }
 
 int main(void) {
