@@ -30,7 +30,9 @@ const option session_option_table[] = {
      "tokens of context (prompt and answer together); 0: what the model was trained with, at most 4096"},
     {"threads", 't', OPTION_INT, "N", offsetof(session_options, n_threads), 0, 1024,
      "threads; 0: the physical cores this process may use"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32", offsetof(session_options, kv), 0, 0, "format of the KV cache"},
+    {"kv", 0, OPTION_CHOICE, "f16|f32|bf16|q8_0", offsetof(session_options, kv), 0, 0, "format of the KV cache"},
+    {"kv-k", 0, OPTION_CHOICE, "same|f16|f32|bf16|q8_0", offsetof(session_options, kv_k), 0, 0, "format of its keys, where it is not that of --kv"},
+    {"kv-v", 0, OPTION_CHOICE, "same|f16|f32|bf16|q8_0", offsetof(session_options, kv_v), 0, 0, "format of its values"},
     {0},
 };
 
@@ -80,7 +82,8 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
     p.n_ctx = s->n_ctx;
     p.n_batch = n_batch;
     p.n_threads = s->n_threads;
-    p.kv_k = p.kv_v = (tsr_kv_type)s->kv;
+    p.kv_k = (tsr_kv_type)(s->kv_k > 0 ? s->kv_k - 1 : s->kv); /* choice 0: same */
+    p.kv_v = (tsr_kv_type)(s->kv_v > 0 ? s->kv_v - 1 : s->kv);
     e->session = tsr_session_open(e->model, &p, &err);
     if (!e->session) return fail_with(&err);
     if (tsr_session_capacity(e->session) > (size_t)e->info.n_ctx_train && e->info.n_ctx_train > 0)

@@ -15,6 +15,7 @@ typedef struct model_options {
 
 typedef struct session_options {
     int n_ctx, n_threads, kv; /* kv: a tsr_kv_type */
+    int kv_k, kv_v;           /* 0: as kv, else a tsr_kv_type + 1 */
 } session_options;
 
 extern const option model_option_table[];   /* the file */

@@ -170,7 +170,7 @@ tsr_code tsr_chat_render(const tsr_model *model, const char *request_json, const
 
 typedef struct tsr_session tsr_session;
 
-typedef enum tsr_kv_type { TSR_KV_F16 = 0, TSR_KV_F32 } tsr_kv_type;
+typedef enum tsr_kv_type { TSR_KV_F16 = 0, TSR_KV_F32, TSR_KV_BF16, TSR_KV_Q8_0 } tsr_kv_type;
 
 typedef struct tsr_session_params {
     int n_ctx;            /* tokens the KV cache holds; 0 = the model's training context, at most 4096 */
@@ -188,6 +188,16 @@ typedef enum tsr_logits { TSR_LOGITS_NONE = 0, TSR_LOGITS_LAST, TSR_LOGITS_ALL }
 /* Appends n tokens to the sequence. With TSR_LOGITS_ALL, n must be <= n_batch.
  * On failure the sequence is as it was before the call. */
 tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err);
+/* One pass over tokens of several sessions of one model, each of which gets what tsr_session_eval would give it, at a fraction of the time: the
+ * weights are read once for all. A session may occur once. Threads and working memory are the first session's, whose n_batch holds all tokens
+ * together. On failure all sequences are as before. */
+typedef struct tsr_batch_item {
+    tsr_session *session;
+    const tsr_token *tokens;
+    size_t n;
+    tsr_logits want;
+} tsr_batch_item;
+tsr_code tsr_session_eval_batch(const tsr_batch_item *items, size_t n_items, tsr_error *err);
 /* Logits [n_vocab] of row i of the last eval: 0 for TSR_LOGITS_LAST, 0..n-1 for TSR_LOGITS_ALL; else NULL. */
 const float *tsr_session_logits(const tsr_session *s, size_t i);
 size_t tsr_session_length(const tsr_session *s);           /* tokens in the KV cache */

@@ -1,9 +1,10 @@
-/* session.c: one sequence: its KV cache, its working memory, its threads. */
+/* session.c: one sequence: its KV cache, its working memory, its threads; and passes over several sequences. */
 #include "core/memory.h"
 #include "engine/model.h"
 #include "model/forward.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16, MAX_CONTEXT = 1 << 30 };
@@ -11,6 +12,7 @@ enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16, MAX_CON
 struct tsr_session {
     const tsr_model *model;
     tsr_pool *pool;
+    tsr_kv_cache kv;
     tsr_forward forward;
     size_t length;        /* tokens in the KV cache */
     float *logits;        /* [n_batch, n_vocab]; pages are touched only when rows are asked for */
@@ -23,8 +25,9 @@ struct tsr_session {
 tsr_session_params tsr_session_params_default(void) { return (tsr_session_params){0}; }
 
 static tsr_code check_kv_type(const char *name, tsr_kv_type type, tsr_error *err) {
-    if (type == TSR_KV_F16 || type == TSR_KV_F32) return TSR_OK;
-    return tsr_fail(err, TSR_E_ARG, "%s: unknown KV cache type %d, must be %d (f16) or %d (f32)", name, (int)type, TSR_KV_F16, TSR_KV_F32);
+    if (type >= TSR_KV_F16 && type <= TSR_KV_Q8_0) return TSR_OK;
+    return tsr_fail(err, TSR_E_ARG, "%s: unknown KV cache type %d, must be %d (f16), %d (f32), %d (bf16) or %d (q8_0)", name, (int)type,
+                    TSR_KV_F16, TSR_KV_F32, TSR_KV_BF16, TSR_KV_Q8_0);
 }
 
 static tsr_code check_params(const tsr_model *m, tsr_session_params *p, tsr_error *err) {
@@ -51,7 +54,8 @@ static tsr_code open_parts(tsr_session *s, const tsr_session_params *p, tsr_erro
     const tsr_net *net = s->model->net;
     s->pool = tsr_pool_open(p->n_threads, true, err);
     if (!s->pool) return TSR_E_NOMEM;
-    tsr_code code = tsr_forward_open(&s->forward, net, s->pool, p->n_ctx, p->n_batch, p->kv_k, p->kv_v, &s->cancel, err);
+    tsr_code code = tsr_kv_open(&s->kv, &net->hparams, p->n_ctx, p->kv_k, p->kv_v, err);
+    if (code == TSR_OK) code = tsr_forward_open(&s->forward, net, s->pool, p->n_ctx, p->n_batch, &s->cancel, err);
     if (code != TSR_OK) return code;
     if (!tsr_mul_size((size_t)p->n_batch * sizeof(float), (size_t)net->hparams.n_vocab, &s->logits_bytes))
         return tsr_fail(err, TSR_E_LIMIT, "the logits of %d tokens are too large; use a smaller batch", p->n_batch);
@@ -73,7 +77,7 @@ tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *
         return NULL;
     }
     s->stats.n_threads = p.n_threads;
-    s->stats.kv_bytes = s->forward.kv.bytes_k + s->forward.kv.bytes_v;
+    s->stats.kv_bytes = s->kv.bytes_k + s->kv.bytes_v;
     s->stats.work_bytes = s->forward.work_bytes;
     return s;
 }
@@ -81,6 +85,7 @@ tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *
 void tsr_session_close(tsr_session *s) {
     if (!s) return;
     tsr_forward_close(&s->forward);
+    tsr_kv_close(&s->kv);
     tsr_memory_free(s->logits, s->logits_bytes);
     if (s->pool) tsr_pool_close(s->pool);
     free(s);
@@ -111,6 +116,12 @@ static tsr_code check_tokens(const tsr_session *s, const tsr_token *tokens, size
     return TSR_OK;
 }
 
+/* n tokens more took so long. */
+static void count(tsr_session *s, size_t n, double elapsed) {
+    *(n > 1 ? &s->stats.n_prompt : &s->stats.n_generated) += n;
+    *(n > 1 ? &s->stats.prompt_seconds : &s->stats.generate_seconds) += elapsed;
+}
+
 tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
     tsr_code code = check_tokens(s, tokens, n, want, err);
     if (code != TSR_OK) return code;
@@ -122,7 +133,8 @@ tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr
         size_t m = n - done < batch ? n - done : batch;
         bool last = done + m == n;
         size_t rows = !last || want == TSR_LOGITS_NONE ? 0 : want == TSR_LOGITS_LAST ? 1 : m;
-        code = tsr_forward_run(&s->forward, tokens + done, (int64_t)m, (int64_t)(s->length + done), s->logits, (int64_t)rows, err);
+        const tsr_span span = {.kv = &s->kv, .pos = (int64_t)(s->length + done), .rows = (int64_t)m, .n_logits = (int64_t)rows};
+        code = tsr_forward_run(&s->forward, tokens + done, &span, 1, s->logits, err);
         s->n_logits = rows;
     }
     if (code == TSR_OK) code = tsr_model_check_files(s->model, err);
@@ -131,10 +143,87 @@ tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr
         return code; /* what was written past `length` in the cache is as good as forgotten */
     }
     s->length += n;
-    double elapsed = seconds() - start;
-    *(n > 1 ? &s->stats.n_prompt : &s->stats.n_generated) += n;
-    *(n > 1 ? &s->stats.prompt_seconds : &s->stats.generate_seconds) += elapsed;
+    count(s, n, seconds() - start);
     return TSR_OK;
+}
+
+/* --- several sessions ------------------------------------------------------------------------------------------------------ */
+
+static size_t wanted_rows(const tsr_batch_item *item) {
+    return item->want == TSR_LOGITS_NONE ? 0 : item->want == TSR_LOGITS_LAST ? 1 : item->n;
+}
+
+static tsr_code check_batch(const tsr_batch_item *items, size_t n_items, size_t *total, tsr_error *err) {
+    if (n_items == 0 || !items) return tsr_fail(err, TSR_E_ARG, "a batch needs at least one session");
+
+    for (size_t i = 0; i < n_items; i++) {
+        const tsr_session *s = items[i].session;
+        if (!s || s->model != items[0].session->model)
+            return tsr_fail(err, TSR_E_ARG, "item %zu of the batch has %s", i, s ? "a session of another model" : "no session");
+        for (size_t j = 0; j < i; j++)
+            if (items[j].session == s) return tsr_fail(err, TSR_E_ARG, "items %zu and %zu of the batch are the same session", j, i);
+        if (s->kv.n_ctx > items[0].session->kv.n_ctx)
+            return tsr_fail(err, TSR_E_ARG, "item %zu of the batch has a context of %lld tokens, more than the %lld of the first session, whose working "
+                            "memory is used; put it first", i, (long long)s->kv.n_ctx, (long long)items[0].session->kv.n_ctx);
+        tsr_code code = check_tokens(s, items[i].tokens, items[i].n, items[i].want, err);
+        if (code != TSR_OK) {
+            tsr_fail_prefix(err, "item %zu of the batch", i);
+            return code;
+        }
+        *total += items[i].n;
+    }
+    int64_t n_batch = items[0].session->forward.n_batch;
+    if (*total > (size_t)n_batch)
+        return tsr_fail(err, TSR_E_ARG, "the batch has %zu tokens, and the first session's holds %lld", *total, (long long)n_batch);
+    return TSR_OK;
+}
+
+/* The spans of a batch and its tokens side by side: [n_items] and [total], one block. */
+static tsr_span *join(const tsr_batch_item *items, size_t n_items, size_t total, tsr_token **tokens) {
+    tsr_span *spans = malloc(n_items * sizeof *spans + total * sizeof **tokens);
+    if (!spans) return NULL;
+    *tokens = (tsr_token *)(spans + n_items);
+    size_t row = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        tsr_session *s = items[i].session;
+        memcpy(*tokens + row, items[i].tokens, items[i].n * sizeof **tokens);
+        spans[i] = (tsr_span){.kv = &s->kv, .pos = (int64_t)s->length, .row = (int64_t)row, .rows = (int64_t)items[i].n,
+                              .n_logits = (int64_t)wanted_rows(&items[i])};
+        row += items[i].n;
+    }
+    return spans;
+}
+
+/* Every session's rows of logits go where it looks for them: the first's are there. */
+static void hand_out(const tsr_batch_item *items, size_t n_items, double elapsed) {
+    const tsr_session *first = items[0].session;
+    size_t n_vocab = (size_t)first->model->net->hparams.n_vocab, row = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        tsr_session *s = items[i].session;
+        s->n_logits = wanted_rows(&items[i]);
+        if (i > 0) memcpy(s->logits, first->logits + row * n_vocab, s->n_logits * n_vocab * sizeof *s->logits);
+        row += s->n_logits;
+        s->length += items[i].n;
+        count(s, items[i].n, elapsed / (double)n_items);
+    }
+}
+
+tsr_code tsr_session_eval_batch(const tsr_batch_item *items, size_t n_items, tsr_error *err) {
+    size_t total = 0;
+    tsr_token *tokens;
+    tsr_code code = check_batch(items, n_items, &total, err);
+    if (code != TSR_OK) return code;
+    tsr_session *first = items[0].session;
+    tsr_span *spans = join(items, n_items, total, &tokens);
+    if (!spans) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
+    double start = seconds();
+    for (size_t i = 0; i < n_items; i++) items[i].session->n_logits = 0;
+    atomic_store(&first->cancel, false);
+    code = tsr_forward_run(&first->forward, tokens, spans, (int64_t)n_items, first->logits, err);
+    free(spans);
+    if (code == TSR_OK) code = tsr_model_check_files(first->model, err);
+    if (code == TSR_OK) hand_out(items, n_items, seconds() - start);
+    return code;
 }
 
 const float *tsr_session_logits(const tsr_session *s, size_t i) {
@@ -143,7 +232,7 @@ const float *tsr_session_logits(const tsr_session *s, size_t i) {
 
 size_t tsr_session_length(const tsr_session *s) { return s->length; }
 
-size_t tsr_session_capacity(const tsr_session *s) { return (size_t)s->forward.kv.n_ctx; }
+size_t tsr_session_capacity(const tsr_session *s) { return (size_t)s->kv.n_ctx; }
 
 tsr_code tsr_session_truncate(tsr_session *s, size_t n_keep, tsr_error *err) {
     if (n_keep > s->length) return tsr_fail(err, TSR_E_ARG, "cannot keep %zu tokens: there are %zu", n_keep, s->length);

@@ -71,6 +71,8 @@ typedef struct tsr_wide {
     void (*unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out);
     /* The product of a job, rows >= 1. job->b is scratch: what is in it afterwards is not defined. */
     void (*strip[TSR_TYPE_COUNT])(const tsr_wide_job *job);
+    /* n blocks of 32 k of a panel of q8_0 values (kv.h) as B: codes [32 n][16] times scale [32 n] (f16). */
+    void (*unpack_values8)(const int8_t *codes, const uint16_t *scale, int64_t n, void *out);
     size_t row_tile_extra; /* bytes behind the blocks of a row tile, a multiple of 64, that pack_rows writes and strip reads; mostly 0 */
 } tsr_wide;
 
@@ -98,6 +100,11 @@ typedef struct tsr_kernels {
     void (*gelu_mul)(float *gate, const float *up, int64_t n);
     /* x[n] = softmax(x[n]) in place, n >= 1; entries of -INFINITY become 0, and at least one must be finite. */
     void (*softmax)(float *x, int64_t n);
+    /* One step of the online softmax (Milakov, Gimelshein 2018) over n more scores of a row: z = scale * x, or, where cap > 0,
+     * cap * tanh(scale * x / cap), or -INFINITY where x is; then *max = the largest so far, x[n] = e^(z - *max), and *sum, as what the caller
+     * has accumulated, times the result, e^(old *max - new *max) (1 where nothing changes); then *sum += the x. Starts with *max = -INFINITY
+     * and *sum = 0. */
+    float (*softmax_step)(float *x, int64_t n, float scale, float cap, float *max, float *sum);
     /* y[n] += a * x[n] */
     void (*axpy_f32)(float a, const float *x, float *y, int64_t n);
     void (*axpy_f16)(float a, const uint16_t *x, float *y, int64_t n);
@@ -122,12 +129,17 @@ typedef struct tsr_kernels {
     const char *packed_narrow_name, *packed_gemm_name;
 
     /* 16-bit weights times f32 activations, 1 to TSR_NARROW_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
-     * For TSR_F16 and TSR_BF16, else NULL. */
+     * For TSR_F16 and TSR_BF16, and TSR_F32 (panels as tsr_wide's B has them: attention's), else NULL. */
     void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
     const char *packed_narrow_f32_name;
+    /* The same with a panel of q8_0 values (kv.h): out[rows][16] = x [rows, n] times (codes [n][16] times scale [n] (f16)), n a multiple of 32. */
+    void (*narrow_values8)(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out);
 
     /* Packed weights times float activations, many rows; NULL for types without a packed layout. */
     const tsr_wide *wide[TSR_TYPE_COUNT];
+    /* The same for attention, by the type of the KV cache: F32, F16, BF16 and Q8_0 (attention.h). wide_f32 rounds nothing, and its strip of
+     * TSR_F32 takes panels that are laid out as B. */
+    const tsr_wide *wide_attention[TSR_TYPE_COUNT], *wide_f32;
 
     tsr_choice choice[TSR_TYPE_COUNT]; /* which of these a product of so many rows uses */
 

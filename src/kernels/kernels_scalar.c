@@ -46,6 +46,25 @@ static void softmax__scalar(float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) x[i] *= scale;
 }
 
+static float softmax_step__scalar(float *x, int64_t n, float scale, float cap, float *max, float *sum) {
+    float top = *max;
+    for (int64_t i = 0; i < n; i++) {
+        if (x[i] == -INFINITY) continue;
+        x[i] = cap > 0.0f ? cap * tanhf(x[i] * scale / cap) : x[i] * scale;
+        top = x[i] > top ? x[i] : top;
+    }
+    float base = top == -INFINITY ? 0.0f : top; /* nothing is visible yet */
+    float factor = top == *max ? 1.0f : expf(*max - base);
+    double more = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = expf(x[i] - base);
+        more += x[i];
+    }
+    *max = top;
+    *sum = (float)(*sum * (double)factor + more);
+    return factor;
+}
+
 static void axpy_f32__scalar(float a, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
 }
@@ -80,6 +99,7 @@ void tsr_kernels_fill_scalar(tsr_kernels *k) {
     k->silu_mul = silu_mul__scalar;
     k->gelu_mul = gelu_mul__scalar;
     k->softmax = softmax__scalar;
+    k->softmax_step = softmax_step__scalar;
     k->axpy_f32 = axpy_f32__scalar;
     k->axpy_f16 = axpy_f16__scalar;
     k->dot_f32 = dot_f32__scalar;

@@ -48,9 +48,20 @@ static void wide_unpack_halves__scalar(const tsr_packed *w, int64_t panel, int64
             for (int c = 0; c < TSR_PANEL; c++) *out++ = half_weight(w, panel, first + b, k, c);
 }
 
+/* Panels that are B already. */
+static void wide_unpack_F32__scalar(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *to) {
+    memcpy(to, w->data + (size_t)panel * w->panel_bytes + (size_t)(first * BLOCK_FLOATS) * sizeof(float), (size_t)(n * BLOCK_FLOATS) * sizeof(float));
+}
+
+typedef void (*unpack_fn)(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *to);
+
+static unpack_fn unpack_of(tsr_type type) {
+    if (type == TSR_F32) return wide_unpack_F32__scalar;
+    return type == TSR_F16 || type == TSR_BF16 ? wide_unpack_halves__scalar : wide_unpack_codes__scalar;
+}
+
 static void wide_strip__scalar(const tsr_wide_job *job) {
-    void (*unpack)(const tsr_packed *, int64_t, int64_t, int64_t, void *) =
-        job->w->layout->code_bits == 16 ? wide_unpack_halves__scalar : wide_unpack_codes__scalar;
+    const unpack_fn unpack = unpack_of(job->w->type);
     for (int p = 0; p < 2; p++) {
         const float *b = (float *)job->b + p * job->blocks * BLOCK_FLOATS;
         unpack(job->w, job->panel[p], job->block, job->blocks, (float *)job->b + p * job->blocks * BLOCK_FLOATS);
@@ -67,12 +78,33 @@ static void wide_strip__scalar(const tsr_wide_job *job) {
     }
 }
 
+static float weight(const tsr_packed *w, int64_t panel, int64_t k, int c) {
+    if (w->type != TSR_F32) return half_weight(w, panel, k / TSR_BLOCK_K, (int)(k % TSR_BLOCK_K), c);
+    float x;
+    memcpy(&x, w->data + (size_t)panel * w->panel_bytes + (size_t)(k * TSR_PANEL + c) * sizeof x, sizeof x);
+    return x;
+}
+
 static void packed_narrow_f32__scalar(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < TSR_PANEL; c++) {
             double sum = 0.0;
             for (int64_t l = 0; l < w->k; l++)
-                sum += (double)x[r * ldx + l] * half_weight(w, p, l / TSR_BLOCK_K, (int)(l % TSR_BLOCK_K), c);
+                sum += (double)x[r * ldx + l] * weight(w, p, l, c);
+            out[r * TSR_PANEL + c] = (float)sum;
+        }
+}
+
+static void wide_unpack_values8__scalar(const int8_t *codes, const uint16_t *scale, int64_t n, void *to) {
+    float *out = to; /* [32 n][16] */
+    for (int64_t i = 0; i < n * TSR_BLOCK_K * TSR_PANEL; i++) out[i] = tsr_f16_to_f32(scale[i / TSR_PANEL]) * (float)codes[i];
+}
+
+static void narrow_values8__scalar(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < TSR_PANEL; c++) {
+            double sum = 0.0;
+            for (int64_t l = 0; l < n; l++) sum += (double)x[r * ldx + l] * tsr_f16_to_f32(scale[l]) * codes[l * TSR_PANEL + c];
             out[r * TSR_PANEL + c] = (float)sum;
         }
 }
@@ -86,15 +118,21 @@ static const tsr_wide wide_f32 = {
     .elem_bytes = 4,
     .run_blocks = 8,
     .pack_rows = wide_pack_rows__scalar,
+    .unpack_values8 = wide_unpack_values8__scalar,
     .unpack = {UNPACK_CODES(Q4_0), UNPACK_CODES(Q4_1), UNPACK_CODES(Q5_0), UNPACK_CODES(Q5_1), UNPACK_CODES(Q8_0), UNPACK_CODES(Q2_K),
                UNPACK_CODES(Q3_K), UNPACK_CODES(Q4_K), UNPACK_CODES(Q5_K), UNPACK_CODES(Q6_K), UNPACK_CODES(IQ4_NL), UNPACK_CODES(IQ4_XS),
-               UNPACK_CODES(MXFP4), [TSR_F16] = wide_unpack_halves__scalar, [TSR_BF16] = wide_unpack_halves__scalar},
+               UNPACK_CODES(MXFP4), [TSR_F16] = wide_unpack_halves__scalar, [TSR_BF16] = wide_unpack_halves__scalar,
+               [TSR_F32] = wide_unpack_F32__scalar},
     .strip = {STRIP(Q4_0), STRIP(Q4_1), STRIP(Q5_0), STRIP(Q5_1), STRIP(Q8_0), STRIP(Q2_K), STRIP(Q3_K), STRIP(Q4_K), STRIP(Q5_K),
-              STRIP(Q6_K), STRIP(IQ4_NL), STRIP(IQ4_XS), STRIP(MXFP4), STRIP(F16), STRIP(BF16)},
+              STRIP(Q6_K), STRIP(IQ4_NL), STRIP(IQ4_XS), STRIP(MXFP4), STRIP(F16), STRIP(BF16), STRIP(F32)},
 };
 
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k) {
     k->packed_narrow_f32_name = "packed_narrow_f32__scalar";
+    k->packed_narrow_f32[TSR_F32] = packed_narrow_f32__scalar;
+    k->narrow_values8 = narrow_values8__scalar;
+    k->wide_f32 = &wide_f32;
+    k->wide_attention[TSR_F32] = k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_f32;
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
         const tsr_layout *l = tsr_layout_of((tsr_type)t);
         if (!l->name) continue;

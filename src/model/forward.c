@@ -67,8 +67,14 @@ void tsr_forward_add(tsr_forward *f, const tsr_weight *w, const float *bias, con
 typedef struct embed_job {
     const tsr_forward *f;
     const tsr_token *tokens; /* [m] */
-    int64_t pos;
 } embed_job;
+
+/* Position of a row. */
+static int64_t position(const tsr_forward *f, int64_t row) {
+    const tsr_span *span = f->spans;
+    while (row >= span->row + span->rows) span++;
+    return span->pos + row - span->row;
+}
 
 static void embed_row(void *ctx, int64_t i, int thread) {
     (void)thread;
@@ -79,27 +85,33 @@ static void embed_row(void *ctx, int64_t i, int thread) {
     net->weights.token_embd.buffer_type->row(&net->weights.token_embd, net->kern, job->tokens[i], row);
     if (h->embd_scale != 1.0f)
         for (int64_t j = 0; j < h->n_embd; j++) row[j] *= h->embd_scale;
-    tsr_rope_angles(&net->rope_global, job->pos + i, job->f->angles + i * h->n_rot);
-    tsr_rope_angles(&net->rope_swa, job->pos + i, job->f->angles_swa + i * h->n_rot);
+    int64_t pos = position(job->f, i);
+    tsr_rope_angles(&net->rope_global, pos, job->f->angles + i * h->n_rot);
+    if (h->n_swa > 0) tsr_rope_angles(&net->rope_swa, pos, job->f->angles_swa + i * h->n_rot);
 }
 
 /* x[m, E] = rows of the token embeddings; RoPE angles of the m positions. */
-static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos) {
-    embed_job job = {f, tokens, pos};
+static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m) {
+    embed_job job = {f, tokens};
     tsr_forward_rows(f, m, embed_row, &job);
 }
 
-static void layer(tsr_forward *f, int64_t il, int64_t m, int64_t pos) {
-    tsr_forward_attention(f, il, m, pos);
+static void layer(tsr_forward *f, int64_t il, int64_t m) {
+    tsr_forward_attention(f, il, m);
     if (f->net->hparams.n_expert > 0) tsr_forward_experts(f, il, m);
     else tsr_forward_ffn(f, il, m);
 }
 
-/* logits[n, V] from the last n of m rows of x. */
-static void output(tsr_forward *f, int64_t m, int64_t n, float *logits) {
+/* logits[n, V] of the rows that the spans want. */
+static void output(tsr_forward *f, float *logits) {
     const tsr_weights *w = &f->net->weights;
     const tsr_hparams *h = &f->net->hparams;
-    tsr_product p = tsr_forward_product(f, f->x + (m - n) * h->n_embd, n, h->n_embd, w->output_norm);
+    int64_t n = 0; /* of output_row */
+    for (const tsr_span *s = f->spans; s < f->spans + f->n_spans; s++)
+        for (int64_t i = s->rows - s->n_logits; i < s->rows; i++) f->output_row[n++] = (int32_t)(s->row + i);
+    if (n == 0) return;
+    tsr_product p = tsr_forward_product(f, f->x, n, h->n_embd, w->output_norm);
+    p.x.index = f->output_row;
     tsr_product_output(&p, &w->output, NULL, logits);
     tsr_product_run(&p);
     float cap = h->final_softcap;
@@ -107,20 +119,24 @@ static void output(tsr_forward *f, int64_t m, int64_t n, float *logits) {
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
 }
 
-static tsr_code run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits, tsr_error *err) {
-    embed(f, tokens, m, pos);
+static tsr_code run(tsr_forward *f, const tsr_token *tokens, float *logits, tsr_error *err) {
+    const tsr_span *last = &f->spans[f->n_spans - 1];
+    int64_t m = last->row + last->rows;
+    for (int64_t i = 0; i < f->n_spans; i++) tsr_kv_begin(f->spans[i].kv, f->spans[i].pos, f->spans[i].rows);
+    embed(f, tokens, m);
     for (int64_t il = 0; il < f->net->hparams.n_layer; il++) {
         if (atomic_load_explicit(f->cancel, memory_order_relaxed)) return tsr_fail(err, TSR_E_CANCELLED, "evaluation was cancelled");
-        layer(f, il, m, pos);
+        layer(f, il, m);
     }
-    if (n_logits > 0) output(f, m, n_logits, logits);
+    output(f, logits);
     return TSR_OK;
 }
 
-tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
-                         tsr_error *err) {
+tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, const tsr_span *spans, int64_t n_spans, float *logits, tsr_error *err) {
     unsigned mode = tsr_float_mode_enter(); /* single rows are computed here, not in jobs */
-    tsr_code code = run(f, tokens, m, pos, logits, n_logits, err);
+    f->spans = spans;
+    f->n_spans = n_spans;
+    tsr_code code = run(f, tokens, logits, err);
     tsr_float_mode_restore(mode);
     return code;
 }

@@ -1,4 +1,5 @@
-/* forward.h: tokens in, logits out: the transformer's forward pass over one batch of one sequence. */
+/* forward.h: tokens in, logits out: the transformer's forward pass over one batch of tokens of one or several
+ * sequences. */
 #ifndef TSR_MODEL_FORWARD_H
 #define TSR_MODEL_FORWARD_H
 
@@ -6,14 +7,23 @@
 
 #include <stdatomic.h>
 
+/* The tokens of one sequence in a batch. */
+typedef struct tsr_span {
+    tsr_kv_cache *kv;
+    int64_t pos;            /* of its first token */
+    int64_t row, rows;      /* rows [row, row + rows) of the batch, at positions pos .. pos + rows - 1 */
+    int64_t n_logits;       /* wanted of its last so many rows */
+} tsr_span;
+
 /* Everything one session needs to run the network; planned and allocated once. M = n_batch rows.
  * Dimensions as in weights.h. */
 typedef struct tsr_forward {
     const tsr_net *net;
     tsr_pool *pool;
-    tsr_kv_cache kv;
     int64_t n_batch;
     atomic_bool *cancel;    /* checked between layers */
+    const tsr_span *spans;  /* [n_spans] of the batch that is being computed, in rows' order */
+    int64_t n_spans;
 
     /* one row per token of the batch */
     float *x;               /* [M, E] the residual stream */
@@ -22,6 +32,7 @@ typedef struct tsr_forward {
     float *att;             /* [M, H*Dv] */
     float *gate, *up;       /* [M, F]; with experts [M*used, Fx]; up: only where it is not multiplied into gate on the way */
     float *angles, *angles_swa; /* [M, n_rot/2, 2] cos, sin */
+    int32_t *output_row;    /* [M] rows of x of which logits are wanted */
     /* experts */
     float *router;          /* [M, X] */
     int32_t *chosen;        /* [M, used] expert of each slot */
@@ -32,26 +43,28 @@ typedef struct tsr_forward {
     tsr_expert_rows *expert_rows; /* [min(X, M*used)] rows of the experts that were chosen */
     float *expert_out;      /* [M*used, E] outputs of the experts */
     /* per thread */
-    float *scores;          /* [threads][n_ctx] */
     uint8_t *scratch;       /* [threads][scratch_bytes] */
     size_t scratch_bytes;
+    /* attention to KV segments (kernels/attention.h) */
+    float *partials;        /* [threads][2] and [split_items][segments of n_ctx] of partial_floats */
+    int64_t partial_floats, split_items;
     void *product_work;     /* shared by all threads of a product */
 
     uint8_t *work;          /* one block that holds all of the above */
     size_t work_bytes;
 } tsr_forward;
 
-tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
-                          tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err);
+/* n_ctx: the longest sequence that a batch can have. */
+tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, atomic_bool *cancel,
+                          tsr_error *err);
 void tsr_forward_close(tsr_forward *f);
 
-/* Computes m <= n_batch tokens at positions pos .. pos + m - 1 (pos + m <= n_ctx); their keys and values go into the cache.
- * Logits of the last n_logits rows go to logits [n_logits, n_vocab]. Tokens must be in range. */
-tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, int64_t m, int64_t pos, float *logits, int64_t n_logits,
-                         tsr_error *err);
+/* Computes a batch of at most n_batch tokens; their keys and values go into the caches of their spans. Logits of the rows that the spans want
+ * go to logits [sum of n_logits, n_vocab], in order. Tokens must be in range and fit their caches. */
+tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, const tsr_span *spans, int64_t n_spans, float *logits, tsr_error *err);
 
 /* The blocks (attention.c, ffn.c): x [m, E] += block(norm(x)). */
-void tsr_forward_attention(tsr_forward *f, int64_t layer, int64_t m, int64_t pos);
+void tsr_forward_attention(tsr_forward *f, int64_t layer, int64_t m);
 void tsr_forward_ffn(tsr_forward *f, int64_t layer, int64_t m);
 void tsr_forward_experts(tsr_forward *f, int64_t layer, int64_t m);
 

@@ -30,6 +30,7 @@ tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, const tsr_load *load, 
         return NULL;
     }
     net->kern = tsr_kernels_get(load->tier);
+    net->exact = !load->packed;
     tsr_code code = tsr_hparams_read(g, n_vocab, &net->hparams, err);
     if (code == TSR_OK) code = tsr_weights_bind(g, &net->hparams, load, &net->weights, err);
     if (code == TSR_OK) code = init_ropes(net, err);

@@ -11,6 +11,7 @@ typedef struct tsr_net {
     tsr_weights weights;
     tsr_rope rope_global, rope_swa;   /* of layers without and with a sliding window */
     const tsr_kernels *kern;
+    bool exact;                       /* weights are not packed: f32 throughout */
 } tsr_net;
 
 /* g must outlive the net. */

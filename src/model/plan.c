@@ -1,5 +1,6 @@
 /* plan.c: the memory of a forward pass, laid out once when a session opens. */
 #include "core/memory.h"
+#include "kernels/attention.h"
 #include "model/forward.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ typedef struct region {
     size_t count;
 } region;
 
-enum { MAX_REGIONS = 24 };
+enum { MAX_REGIONS = 24, SPLIT_ITEMS = 8 /* tokens times KV heads per thread up to which attention is split over segments */ };
 
 typedef struct plan {
     region regions[MAX_REGIONS];
@@ -76,8 +77,27 @@ static void want_product_work(plan *p, tsr_forward *f, int64_t slots, int64_t gr
     if (!p->overflow) want(p, &f->product_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
 }
 
-tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, tsr_kv_type type_k,
-                          tsr_kv_type type_v, atomic_bool *cancel, tsr_error *err) {
+/* Partial results of attention: every thread's, and those of the few items that are split. */
+static void want_partials(plan *p, tsr_forward *f, int64_t n_ctx) {
+    const tsr_hparams *h = &f->net->hparams;
+    int64_t threads = tsr_pool_size(f->pool), segments = (n_ctx - 1) / TSR_ATTENTION_SEGMENT + 1;
+    f->partial_floats = tsr_attention_partial_floats(h->n_head / h->n_head_kv, h->head_v);
+    f->split_items = SPLIT_ITEMS * threads;
+    want(p, &f->partials, 2 * threads + f->split_items * segments, f->partial_floats);
+}
+
+/* Bytes of scratch that a thread needs: for products and for attention. */
+static size_t scratch_bytes(const tsr_hparams *h) {
+    int64_t group = h->n_head / h->n_head_kv;
+    size_t most = tsr_product_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
+    size_t block = tsr_attention_block_bytes(group, h->head_k, h->head_v), segment = tsr_attention_segment_bytes(h->head_k);
+    most = most > block ? most : block;
+    most = most > segment ? most : segment;
+    return (most + 63) & ~(size_t)63;
+}
+
+tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, int64_t n_ctx, int64_t n_batch, atomic_bool *cancel,
+                          tsr_error *err) {
     const tsr_hparams *h = &net->hparams;
     int64_t m = n_batch, threads = tsr_pool_size(pool);
     int64_t slots = m * h->n_expert_used; /* at most 2^16 * TSR_MAX_EXPERTS: an int32_t counts them */
@@ -95,19 +115,18 @@ tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, in
     want(&p, &f->up, dense ? m : slots, dense ? h->n_ff : h->n_ff_expert);
     want(&p, &f->angles, m, h->n_rot);
     want(&p, &f->angles_swa, m, h->n_rot);
-    want(&p, &f->scores, threads, n_ctx);
-    f->scratch_bytes = tsr_product_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
+    want(&p, &f->output_row, m, 1);
+    want_partials(&p, f, n_ctx);
+    f->scratch_bytes = scratch_bytes(h);
     want(&p, &f->scratch, threads, (int64_t)f->scratch_bytes / 4);
     want_product_work(&p, f, slots, groups);
     if (!dense) want_experts(&p, f, slots, groups);
     tsr_code code = lay_out(f, &p, err);
-    if (code == TSR_OK) code = tsr_kv_open(&f->kv, h, n_ctx, type_k, type_v, err);
     if (code != TSR_OK) tsr_forward_close(f);
     return code;
 }
 
 void tsr_forward_close(tsr_forward *f) {
-    tsr_kv_close(&f->kv);
     tsr_memory_free(f->work, f->work_bytes);
     f->work = NULL;
 }

@@ -43,9 +43,9 @@ def session(models):
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("kv_f32", [True, False], ids=["f32", "f16"])
 def test_truncate_and_eval_again_equals_a_fresh_session(models, name, kv_f32):
-    """Also across the sliding window: what a truncated sequence can see again must still be there. (What packed products round
-    depends on the batch, so theirs are the same.)"""
-    first = 20 if name.endswith("-packed") else 0
+    """Also across the sliding window: what a truncated sequence can see again must still be there. (What packed products and attention round
+    depends on the batch, so there they are the same.)"""
+    first = 0 if kv_f32 and not name.endswith("-packed") else 20
     for threads in (1, 2):
         s = models[name].session(n_ctx=64, n_threads=threads, kv_f32=kv_f32)
         fresh = models[name].session(n_ctx=64, n_threads=threads, kv_f32=kv_f32)

@@ -142,6 +142,43 @@ static void softmax__avx2(float *x, int64_t n) {
     }
 }
 
+/* cap * tanh(x / cap) = cap - 2 cap / (1 + e^(2 x / cap)); -infinity stays. */
+static inline __m256 softcap(__m256 x, float cap) {
+    __m256 e = exp_ps(_mm256_mul_ps(x, _mm256_set1_ps(2.0f / cap)));
+    __m256 y = _mm256_sub_ps(_mm256_set1_ps(cap), _mm256_div_ps(_mm256_set1_ps(2.0f * cap), _mm256_add_ps(_mm256_set1_ps(1.0f), e)));
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, _mm256_set1_ps(-INFINITY), _CMP_EQ_OQ));
+}
+
+/* The largest of 8. */
+static inline float reduce_max(__m256 v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+static float softmax_step__avx2(float *x, int64_t n, float scale, float cap, float *max, float *sum) {
+    const __m256 least = _mm256_set1_ps(-INFINITY), by = _mm256_set1_ps(scale);
+    __m256 top = _mm256_set1_ps(*max), more = _mm256_setzero_ps();
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256i mask = lanes(n - i);
+        __m256 z = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), by);
+        if (cap > 0.0f) z = softcap(z, cap);
+        _mm256_maskstore_ps(x + i, mask, z);
+        top = _mm256_max_ps(_mm256_blendv_ps(least, z, _mm256_castsi256_ps(mask)), top); /* of a NaN and a number the second */
+    }
+    float most = reduce_max(top), base = most == -INFINITY ? 0.0f : most;
+    float factor = most == *max ? 1.0f : expf(*max - base);
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256i mask = lanes(n - i);
+        __m256 e = exp_ps(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), _mm256_set1_ps(base)));
+        more = _mm256_add_ps(more, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
+        _mm256_maskstore_ps(x + i, mask, e);
+    }
+    *max = most;
+    *sum = *sum * factor + reduce_add(more);
+    return factor;
+}
+
 /* The half floats that exist when `left` remain at x; zeros beyond. */
 static inline __m256 load_f16(const uint16_t *x, int64_t left) {
     if (left >= 8) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
@@ -202,6 +239,7 @@ void tsr_kernels_fill_avx2(tsr_kernels *k) {
     k->silu_mul = silu_mul__avx2;
     k->gelu_mul = gelu_mul__avx2;
     k->softmax = softmax__avx2;
+    k->softmax_step = softmax_step__avx2;
     k->axpy_f32 = axpy_f32__avx2;
     k->axpy_f16 = axpy_f16__avx2;
     k->dot_f32 = dot_f32__avx2;

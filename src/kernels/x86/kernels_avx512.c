@@ -140,6 +140,39 @@ static void softmax__avx512(float *x, int64_t n) {
     }
 }
 
+/* cap * tanh(x / cap) = cap - 2 cap / (1 + e^(2 x / cap)); -infinity stays. */
+static inline __m512 softcap(__m512 x, float cap) {
+    __m512 e = exp_ps(_mm512_mul_ps(x, _mm512_set1_ps(2.0f / cap)));
+    __m512 y = _mm512_sub_ps(_mm512_set1_ps(cap), _mm512_div_ps(_mm512_set1_ps(2.0f * cap), _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ), x);
+}
+
+static float softmax_step__avx512(float *x, int64_t n, float scale, float cap, float *max, float *sum) {
+    const __m512 least = _mm512_set1_ps(-INFINITY), by = _mm512_set1_ps(scale);
+    __m512 top = _mm512_set1_ps(*max), more = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 mask = lanes(n - i);
+        __m512 z = _mm512_mul_ps(_mm512_mask_loadu_ps(least, mask, x + i), by);
+        if (cap > 0.0f) {
+            z = softcap(z, cap);
+            _mm512_mask_storeu_ps(x + i, mask, z);
+        }
+        top = _mm512_max_ps(z, top); /* of a NaN and a number the second */
+    }
+    float most = _mm512_reduce_max_ps(top), base = most == -INFINITY ? 0.0f : most;
+    float factor = most == *max ? 1.0f : expf(*max - base);
+    const __m512 again = cap > 0.0f ? _mm512_set1_ps(1.0f) : by, from = _mm512_set1_ps(base);
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 mask = lanes(n - i);
+        __m512 e = exp_ps(_mm512_fmsub_ps(_mm512_mask_loadu_ps(least, mask, x + i), again, from));
+        more = _mm512_mask_add_ps(more, mask, more, e);
+        _mm512_mask_storeu_ps(x + i, mask, e);
+    }
+    *max = most;
+    *sum = *sum * factor + _mm512_reduce_add_ps(more);
+    return factor;
+}
+
 static inline __m512 load_f16(const uint16_t *x, __mmask16 mask) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, x));
 }
@@ -197,6 +230,7 @@ void tsr_kernels_fill_avx512(tsr_kernels *k) {
     k->silu_mul = silu_mul__avx512;
     k->gelu_mul = gelu_mul__avx512;
     k->softmax = softmax__avx512;
+    k->softmax_step = softmax_step__avx512;
     k->axpy_f32 = axpy_f32__avx512;
     k->axpy_f16 = axpy_f16__avx512;
     k->dot_f32 = dot_f32__avx512;

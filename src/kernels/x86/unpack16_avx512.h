@@ -106,6 +106,18 @@ TSR_INLINE void unpack_block_bf16_from_f16(const uint8_t *panel, int64_t b, uint
     }
 }
 
+/* n blocks of q8_0 values (kv.h) as bf16: of each pair of positions one row, columns of 2. */
+TSR_INLINE void unpack_values8_bf16(const int8_t *codes, const uint16_t *scale, int64_t n, uint8_t *out) {
+    const __m512i interleave = _mm512_setr_epi32(0x00100000, 0x00110001, 0x00120002, 0x00130003, 0x00140004, 0x00150005, 0x00160006, 0x00170007,
+                                                 0x00180008, 0x00190009, 0x001a000a, 0x001b000b, 0x001c000c, 0x001d000d, 0x001e000e, 0x001f000f);
+    for (int64_t l = 0; l < n * TSR_BLOCK_K; l += 2, codes += 2 * TSR_PANEL, out += 64) {
+        __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
+        __m512 y = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + TSR_PANEL))));
+        store_bf16(out, _mm512_mul_ps(x, _mm512_set1_ps(_cvtsh_ss(scale[l]))), _mm512_mul_ps(y, _mm512_set1_ps(_cvtsh_ss(scale[l + 1]))));
+        _mm512_storeu_si512(out, _mm512_permutexvar_epi16(interleave, _mm512_loadu_si512(out)));
+    }
+}
+
 TSR_INLINE void copy_block16(const uint8_t *panel, int64_t b, uint8_t *out) {
     for (int row = 0; row < 16; row++) _mm512_storeu_si512(out + row * 64, _mm512_loadu_si512(panel + b * TSR_B16_BLOCK + row * 64));
 }

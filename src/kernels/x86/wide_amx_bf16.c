@@ -29,6 +29,10 @@ static void wide_unpack_bf16__avx512bf16(const tsr_packed *w, int64_t panel, int
     for (int64_t i = 0; i < n; i++) unpack_block[w->type](w, from, first + i, (uint8_t *)out + i * TILE_BYTES);
 }
 
+static void unpack_values8__avx512bf16(const int8_t *codes, const uint16_t *scale, int64_t n, void *out) {
+    unpack_values8_bf16(codes, scale, n, out);
+}
+
 /* 32 of k, of which `there` exist, as bf16. */
 TSR_INLINE void pack_line(const float *x, int64_t there, uint8_t *line) {
     const __mmask16 low = (__mmask16)(there >= 16 ? 0xffff : (1u << there) - 1u);
@@ -56,6 +60,7 @@ static const tsr_wide wide_bf16 = {
     .elem_bytes = 2,
     .run_blocks = RUN_BLOCKS,
     .pack_rows = wide_pack_rows_bf16__avx512bf16,
+    .unpack_values8 = unpack_values8__avx512bf16,
     .unpack = {TSR_FORMATS(PANEL)[TSR_F16] = wide_unpack_bf16__avx512bf16, [TSR_BF16] = wide_unpack_bf16__avx512bf16},
     .strip = {TSR_FORMATS(STRIP)[TSR_F16] = wide_strip_bf16__amx, [TSR_BF16] = wide_strip_bf16__amx},
 };
@@ -73,6 +78,7 @@ static void leave__amx(void) { tile_release(); }
 void tsr_kernels_fill_wide_amx(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++)
         if (wide_bf16.strip[t]) k->wide[t] = &wide_bf16;
+    k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_bf16;
     k->enter = enter__amx;
     k->leave = leave__amx;
 }

@@ -48,6 +48,20 @@ TSR_INLINE void unpack_halves(const tsr_packed *w, int64_t panel, int64_t first,
         }
 }
 
+/* 8 codes of q8_0 values */
+TSR_INLINE __m256 codes8(const int8_t *codes) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes)));
+}
+
+static void unpack_values8__avx2(const int8_t *codes, const uint16_t *scale, int64_t n, void *to) {
+    float *out = to; /* [32 n][16] */
+    for (int64_t l = 0; l < n * TSR_BLOCK_K; l++, codes += TSR_PANEL, out += TSR_PANEL) {
+        __m256 d = _mm256_set1_ps(_cvtsh_ss(scale[l]));
+        _mm256_storeu_ps(out, _mm256_mul_ps(d, codes8(codes)));
+        _mm256_storeu_ps(out + 8, _mm256_mul_ps(d, codes8(codes + 8)));
+    }
+}
+
 /* Blocks of codes to [blocks][32 k][16]. */
 TSR_INLINE void unpack_codes(const tsr_packed *w, int64_t p, int64_t first, int64_t n, float *out, const format f) {
     static const int order[2][4] = {{0, 4, 1, 5}, {2, 6, 3, 7}}; /* k of byte i of vector 2 g + h, from 8 g on */
@@ -106,14 +120,13 @@ static void multiply_tile(const float *a, int rows, const float *b, int64_t bloc
     }
 }
 
-/* All rows of a job times its unpacked panels. */
-static void multiply(const tsr_wide_job *job) {
-    const float *b = job->b; /* [2][blocks][32][16] */
+/* All rows of a job times two panels of B. */
+static void multiply(const tsr_wide_job *job, const float *const b[2]) { /* of each panel [blocks][32][16] */
     for (int64_t row = 0; row < job->rows; row += TILE_ROWS) {
         const float *a = (const float *)(const void *)((const uint8_t *)job->a + (size_t)(row / TILE_ROWS) * job->a_stride);
         int rows = job->rows - row < TILE_ROWS ? (int)(job->rows - row) : TILE_ROWS;
         for (int p = 0; p < 2; p++)
-            multiply_tile(a, rows, b + p * job->blocks * BLOCK_FLOATS, job->blocks, job->c + (2 * row + p * TILE_ROWS) * TSR_PANEL,
+            multiply_tile(a, rows, b[p], job->blocks, job->c + (2 * row + p * TILE_ROWS) * TSR_PANEL,
                           job->accumulate);
     }
 }
@@ -154,6 +167,59 @@ TSR_INLINE void narrow_halves(const tsr_packed *w, int64_t p, const float *x, in
     }
 }
 
+/* out[R][16] = R rows of x times a panel [k][16]. */
+TSR_INLINE void narrow_rows_f32(const float *b, int64_t k, const float *x, int64_t ldx, float *out, const int R) {
+    __m256 sum[NARROW_ROWS][HALVES];
+    for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+    for (int64_t l = 0; l < k; l++, b += TSR_PANEL)
+        for (int r = 0; r < R; r++) {
+            __m256 a = _mm256_broadcast_ss(x + r * ldx + l);
+            sum[r][0] = _mm256_fmadd_ps(a, _mm256_loadu_ps(b), sum[r][0]);
+            sum[r][1] = _mm256_fmadd_ps(a, _mm256_loadu_ps(b + 8), sum[r][1]);
+        }
+    for (int r = 0; r < R; r++)
+        for (int h = 0; h < HALVES; h++) _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, sum[r][h]);
+}
+
+/* out[R][16] = R rows of x times codes [n][16] times scale [n] */
+TSR_INLINE void narrow_rows_s8(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, float *out, const int R) {
+    __m256 sum[NARROW_ROWS][HALVES];
+    for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+    for (int64_t l = 0; l < n; l++, codes += TSR_PANEL) {
+        __m256 d = _mm256_set1_ps(_cvtsh_ss(scale[l])), b0 = _mm256_mul_ps(d, codes8(codes)), b1 = _mm256_mul_ps(d, codes8(codes + 8));
+        for (int r = 0; r < R; r++) {
+            __m256 a = _mm256_broadcast_ss(x + r * ldx + l);
+            sum[r][0] = _mm256_fmadd_ps(a, b0, sum[r][0]);
+            sum[r][1] = _mm256_fmadd_ps(a, b1, sum[r][1]);
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int h = 0; h < HALVES; h++) _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, sum[r][h]);
+}
+
+static void narrow_values8__avx2(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out) {
+    for (; rows > 0; rows -= NARROW_ROWS, x += NARROW_ROWS * ldx, out += NARROW_ROWS * TSR_PANEL) {
+        switch (rows) {
+        case 1: narrow_rows_s8(codes, scale, n, x, ldx, out, 1); break;
+        case 2: narrow_rows_s8(codes, scale, n, x, ldx, out, 2); break;
+        case 3: narrow_rows_s8(codes, scale, n, x, ldx, out, 3); break;
+        default: narrow_rows_s8(codes, scale, n, x, ldx, out, 4); break;
+        }
+    }
+}
+
+static void packed_narrow_F32__avx2(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
+    const float *b = (const float *)(const void *)(w->data + (size_t)p * w->panel_bytes);
+    for (; rows > 0; rows -= NARROW_ROWS, x += NARROW_ROWS * ldx, out += NARROW_ROWS * TSR_PANEL) {
+        switch (rows) {
+        case 1: narrow_rows_f32(b, w->k, x, ldx, out, 1); break;
+        case 2: narrow_rows_f32(b, w->k, x, ldx, out, 2); break;
+        case 3: narrow_rows_f32(b, w->k, x, ldx, out, 3); break;
+        default: narrow_rows_f32(b, w->k, x, ldx, out, 4); break;
+        }
+    }
+}
+
 static void packed_narrow_f16__avx2(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
     narrow_halves(w, p, x, ldx, rows, out, true);
 }
@@ -172,6 +238,18 @@ static void wide_unpack_BF16__avx2(const tsr_packed *w, int64_t panel, int64_t f
     unpack_halves(w, panel, first, n, out, false);
 }
 
+static void wide_unpack_F32__avx2(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out) {
+    const float *from = (const float *)(const void *)(w->data + (size_t)panel * w->panel_bytes) + first * BLOCK_FLOATS;
+    memcpy(out, from, (size_t)(n * BLOCK_FLOATS) * sizeof *from);
+}
+
+/* From where they are. */
+static void wide_strip_F32__avx2(const tsr_wide_job *job) {
+    const float *const b[2] = {(const float *)(const void *)(job->w->data + (size_t)job->panel[0] * job->w->panel_bytes) + job->block * BLOCK_FLOATS,
+                               (const float *)(const void *)(job->w->data + (size_t)job->panel[1] * job->w->panel_bytes) + job->block * BLOCK_FLOATS};
+    multiply(job, b);
+}
+
 #define DEFINE_UNPACK(TYPE, ...)                                                                                         \
     static void wide_unpack_##TYPE##__avx2(const tsr_packed *w, int64_t panel, int64_t first, int64_t n, void *out) {    \
         unpack_codes(w, panel, first, n, out, (format){__VA_ARGS__});                                                    \
@@ -180,10 +258,11 @@ TSR_FORMATS(DEFINE_UNPACK)
 
 #define DEFINE_STRIP(TYPE, ...)                                                                              \
     static void wide_strip_##TYPE##__avx2(const tsr_wide_job *job) {                                         \
-        float *b = job->b;                                                                                   \
-        wide_unpack_##TYPE##__avx2(job->w, job->panel[0], job->block, job->blocks, b);                       \
-        wide_unpack_##TYPE##__avx2(job->w, job->panel[1], job->block, job->blocks, b + job->blocks * BLOCK_FLOATS); \
-        multiply(job);                                                                                       \
+        float *b0 = job->b, *b1 = b0 + job->blocks * BLOCK_FLOATS;                                           \
+        const float *const b[2] = {b0, b1};                                                                  \
+        wide_unpack_##TYPE##__avx2(job->w, job->panel[0], job->block, job->blocks, b0);                      \
+        wide_unpack_##TYPE##__avx2(job->w, job->panel[1], job->block, job->blocks, b1);                      \
+        multiply(job, b);                                                                                    \
     }
 TSR_FORMATS(DEFINE_STRIP)
 DEFINE_STRIP(F16)
@@ -198,13 +277,18 @@ static const tsr_wide wide_f32 = {
     .elem_bytes = sizeof(float),
     .run_blocks = RUN_BLOCKS,
     .pack_rows = wide_pack_rows__avx2,
-    .unpack = {TSR_FORMATS(UNPACK) UNPACK(F16) UNPACK(BF16)},
-    .strip = {TSR_FORMATS(STRIP) STRIP(F16) STRIP(BF16)},
+    .unpack_values8 = unpack_values8__avx2,
+    .unpack = {TSR_FORMATS(UNPACK) UNPACK(F16) UNPACK(BF16) UNPACK(F32)},
+    .strip = {TSR_FORMATS(STRIP) STRIP(F16) STRIP(BF16) STRIP(F32)},
 };
 
 void tsr_kernels_fill_wide_avx2(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++)
-        if (wide_f32.strip[t]) k->wide[t] = &wide_f32;
+        if (wide_f32.strip[t] && t != TSR_F32) k->wide[t] = &wide_f32;
+    k->wide_f32 = &wide_f32;
+    k->wide_attention[TSR_F32] = k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_f32;
+    k->packed_narrow_f32[TSR_F32] = packed_narrow_F32__avx2;
+    k->narrow_values8 = narrow_values8__avx2;
     k->packed_narrow_f32[TSR_F16] = packed_narrow_f16__avx2;
     k->packed_narrow_f32[TSR_BF16] = packed_narrow_bf16__avx2;
     k->packed_narrow_f32_name = "packed_narrow_f32_4x16__avx2";

@@ -72,6 +72,14 @@ static void unpack_F16__avx512(const tsr_packed *w, int64_t p, int64_t first, in
     }
 }
 
+static void unpack_values8__avx512(const int8_t *codes, const uint16_t *scale, int64_t n, void *to) {
+    float *out = to; /* [32 n][16] */
+    for (int64_t l = 0; l < n * TSR_BLOCK_K; l++, out += TSR_PANEL) {
+        __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(codes + l * TSR_PANEL))));
+        _mm512_storeu_ps(out, _mm512_mul_ps(x, _mm512_set1_ps(_cvtsh_ss(scale[l]))));
+    }
+}
+
 /* --- multiplying ----------------------------------------------------------------------------------------------------------- */
 
 TSR_INLINE void fma16(__m512 *acc, __m512 b, __m512 a) { __asm__("vfmadd231ps %2, %1, %0" : "+v"(*acc) : "v"(b), "v"(a)); }
@@ -123,6 +131,17 @@ TSR_INLINE void strip(const tsr_wide_job *job, unpack_fn unpack) {
     wide_walk(job, b, micros, ROW_BYTES);
 }
 
+static void unpack_F32__avx512(const tsr_packed *w, int64_t p, int64_t first, int64_t n, void *to) {
+    memcpy(to, w->data + (size_t)p * w->panel_bytes + first * BLOCK_BYTES, (size_t)(n * BLOCK_BYTES));
+}
+
+/* From where they are. */
+static void strip_F32__avx512(const tsr_wide_job *job) {
+    const uint8_t *run = job->w->data + job->block * BLOCK_BYTES;
+    const uint8_t *const b[2] = {run + (size_t)job->panel[0] * job->w->panel_bytes, run + (size_t)job->panel[1] * job->w->panel_bytes};
+    wide_walk(job, b, micros, ROW_BYTES);
+}
+
 /* --- one pair per type ----------------------------------------------------------------------------------------------------- */
 
 #define UNPACK(TYPE, ...)                                                                                                  \
@@ -146,11 +165,14 @@ static const tsr_wide wide_f32 = {
     .elem_bytes = 4,
     .run_blocks = 4,
     .pack_rows = wide_pack_rows__avx512,
-    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(F16) UNPACK_SLOT(BF16)},
-    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(F16) STRIP_SLOT(BF16)},
+    .unpack_values8 = unpack_values8__avx512,
+    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(F16) UNPACK_SLOT(BF16) UNPACK_SLOT(F32)},
+    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(F16) STRIP_SLOT(BF16) STRIP_SLOT(F32)},
 };
 
 void tsr_kernels_fill_wide_avx512(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++)
-        if (wide_f32.strip[t]) k->wide[t] = &wide_f32;
+        if (wide_f32.strip[t] && t != TSR_F32) k->wide[t] = &wide_f32;
+    k->wide_f32 = &wide_f32;
+    k->wide_attention[TSR_F32] = k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_f32;
 }

@@ -35,6 +35,17 @@ static void unpack_BF16__avx512bf16(const tsr_packed *w, int64_t p, int64_t firs
     memcpy(to, w->data + (size_t)p * w->panel_bytes + first * TSR_B16_BLOCK, (size_t)(n * TSR_B16_BLOCK));
 }
 
+/* Attention's: rounded (kernels.h: wide_attention). */
+static void unpack_F16__avx512bf16(const tsr_packed *w, int64_t p, int64_t first, int64_t n, void *to) {
+    const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
+    uint8_t *out = to;
+    for (int64_t b = first; b < first + n; b++, out += TSR_B16_BLOCK) unpack_block_bf16_from_f16(panel, b, out);
+}
+
+static void unpack_values8__avx512bf16(const int8_t *codes, const uint16_t *scale, int64_t n, void *out) {
+    unpack_values8_bf16(codes, scale, n, out);
+}
+
 /* --- multiplying ----------------------------------------------------------------------------------------------------------- */
 
 /* acc[16] += 2 products each. GCC 12 copies the accumulators around the intrinsic; this keeps them where they are. */
@@ -111,6 +122,7 @@ TSR_FORMATS(UNPACK)
 #define STRIP(TYPE, ...) \
     static void strip_##TYPE##__avx512bf16(const tsr_wide_job *job) { strip(job, unpack_##TYPE##__avx512bf16); }
 TSR_FORMATS(STRIP)
+STRIP(F16)
 
 #define UNPACK_SLOT(TYPE, ...) [TSR_##TYPE] = unpack_##TYPE##__avx512bf16,
 #define STRIP_SLOT(TYPE, ...) [TSR_##TYPE] = strip_##TYPE##__avx512bf16,
@@ -121,11 +133,13 @@ static const tsr_wide wide_bf16 = {
     .elem_bytes = 2,
     .run_blocks = 8,
     .pack_rows = wide_pack_rows__avx512bf16,
-    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(BF16)},
-    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(BF16)},
+    .unpack_values8 = unpack_values8__avx512bf16,
+    .unpack = {TSR_FORMATS(UNPACK_SLOT) UNPACK_SLOT(BF16) UNPACK_SLOT(F16)},
+    .strip = {TSR_FORMATS(STRIP_SLOT) STRIP_SLOT(BF16) STRIP_SLOT(F16)},
 };
 
 void tsr_kernels_fill_wide_avx512bf16(tsr_kernels *k) {
     for (int t = 0; t < TSR_TYPE_COUNT; t++)
-        if (wide_bf16.strip[t]) k->wide[t] = &wide_bf16;
+        if (wide_bf16.strip[t] && t != TSR_F16) k->wide[t] = &wide_bf16;
+    k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_bf16;
 }
