@@ -213,12 +213,14 @@ void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
     attention_job job = {.f = f, .layer = l, .il = il, .swa = h->n_swa > 0 && h->is_swa[il],
                          .block = tsr_attention_block(h->n_head / h->n_head_kv, h->head_k, h->head_v)};
-    tsr_forward_matmul(f, &l->attn_q, l->attn_q_bias, f->h, m, f->q);
-    tsr_forward_matmul(f, &l->attn_k, l->attn_k_bias, f->h, m, f->k);
-    tsr_forward_matmul(f, &l->attn_v, l->attn_v_bias, f->h, m, f->v);
+    tsr_product qkv = tsr_forward_product(f, f->x, m, h->n_embd, l->attn_norm);
+    tsr_product_output(&qkv, &l->attn_q, l->attn_q_bias, f->q);
+    tsr_product_output(&qkv, &l->attn_k, l->attn_k_bias, f->k);
+    tsr_product_output(&qkv, &l->attn_v, l->attn_v_bias, f->v);
+    tsr_product_run(&qkv);
     for (int64_t i = 0; i < f->n_spans; i++)
         for (int p = 0; p < PHASES; p++) job.count[p] += items_of(&job, &f->spans[i], (phase)p);
     cut_short(&job);
     tsr_pool_run(f->pool, run, &job);
-    tsr_forward_matmul(f, &l->attn_output, l->attn_output_bias, f->att, m, f->h);
+    tsr_forward_add(f, &l->attn_output, l->attn_output_bias, f->att, m, l->attn_post_norm);
 }
