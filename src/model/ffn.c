@@ -29,8 +29,11 @@ void tsr_forward_ffn(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
     tsr_forward_matmul(f, &l->ffn_gate, l->ffn_gate_bias, f->h, m, f->gate);
     tsr_forward_matmul(f, &l->ffn_up, l->ffn_up_bias, f->h, m, f->up);
+    tsr_profile_lap(&f->profile, TSR_STEP_GATE_UP);
     activate(f, m, f->net->hparams.n_ff);
+    tsr_profile_lap(&f->profile, TSR_STEP_ACTIVATION);
     tsr_forward_matmul(f, &l->ffn_down, l->ffn_down_bias, f->gate, m, f->h);
+    tsr_profile_lap(&f->profile, TSR_STEP_DOWN);
 }
 
 /* Scores are never negative, but they can be NaN. Then the NaN are the best: the logits will be NaN too, and the sampler
@@ -105,10 +108,16 @@ void tsr_forward_experts(tsr_forward *f, int64_t il, int64_t m) {
     tsr_forward_matmul(f, &l->ffn_gate_inp, NULL, f->h, m, f->router);
     tsr_forward_rows(f, m, route_row, f);
     int64_t n = sort_slots(f, slots);
+    tsr_profile_lap(&f->profile, TSR_STEP_ROUTER);
     tsr_forward_rows(f, m, gather_row, f);
+    tsr_profile_lap(&f->profile, TSR_STEP_EXPERTS);
     tsr_forward_matmul_experts(f, &l->ffn_gate_exps, f->expert_rows, n, f->gathered, slots, f->gate);
     tsr_forward_matmul_experts(f, &l->ffn_up_exps, f->expert_rows, n, f->gathered, slots, f->up);
+    tsr_profile_lap(&f->profile, TSR_STEP_GATE_UP);
     activate(f, slots, h->n_ff_expert);
+    tsr_profile_lap(&f->profile, TSR_STEP_ACTIVATION);
     tsr_forward_matmul_experts(f, &l->ffn_down_exps, f->expert_rows, n, f->gate, slots, f->gathered);
+    tsr_profile_lap(&f->profile, TSR_STEP_DOWN);
     tsr_forward_rows(f, m, combine_row, f);
+    tsr_profile_lap(&f->profile, TSR_STEP_EXPERTS);
 }

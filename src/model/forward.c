@@ -105,15 +105,18 @@ static void layer(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
 
     norm(f, f->x, l->attn_norm, m, f->h);
+    tsr_profile_lap(&f->profile, TSR_STEP_NORM);
     tsr_forward_attention(f, il, m);
     if (l->attn_post_norm) norm(f, f->h, l->attn_post_norm, m, f->h);
     add_residual(f, m);
 
     norm(f, f->x, l->ffn_norm, m, f->h);
+    tsr_profile_lap(&f->profile, TSR_STEP_NORM);
     if (f->net->hparams.n_expert > 0) tsr_forward_experts(f, il, m);
     else tsr_forward_ffn(f, il, m);
     if (l->ffn_post_norm) norm(f, f->h, l->ffn_post_norm, m, f->h);
     add_residual(f, m);
+    tsr_profile_lap(&f->profile, TSR_STEP_NORM);
 }
 
 /* logits[n, V] of the rows that the spans want. */
@@ -128,13 +131,16 @@ static void output(tsr_forward *f, float *logits) {
     float cap = h->final_softcap;
     if (cap > 0.0f)
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
+    tsr_profile_lap(&f->profile, TSR_STEP_LOGITS);
 }
 
 static tsr_code run(tsr_forward *f, const tsr_token *tokens, float *logits, tsr_error *err) {
     const tsr_span *last = &f->spans[f->n_spans - 1];
     int64_t m = last->row + last->rows;
+    tsr_profile_start(&f->profile);
     for (int64_t i = 0; i < f->n_spans; i++) tsr_kv_begin(f->spans[i].kv, f->spans[i].pos, f->spans[i].rows);
     embed(f, tokens, m);
+    tsr_profile_lap(&f->profile, TSR_STEP_EMBED);
     for (int64_t il = 0; il < f->net->hparams.n_layer; il++) {
         if (atomic_load_explicit(f->cancel, memory_order_relaxed)) return tsr_fail(err, TSR_E_CANCELLED, "evaluation was cancelled");
         layer(f, il, m);
