@@ -1,6 +1,7 @@
 #include "cli/plot.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* In pixels. */
@@ -68,8 +69,8 @@ static double largest_y(const plot_panel *p) {
     return most > 0.0 ? most : 1.0;
 }
 
-/* Rows of the legend, and with f the legend itself, its first row at y. */
-static int legend(FILE *f, const plot_panel *p, double y) {
+/* Rows of the legend, and with f the legend itself, its first row at y. color: of the first series. */
+static int legend(FILE *f, const plot_panel *p, double y, size_t color) {
     int rows = 1;
     double x = LEFT;
     for (size_t k = 0; k < p->n; k++) {
@@ -80,7 +81,7 @@ static int legend(FILE *f, const plot_panel *p, double y) {
         }
         double line = y + LEGEND * (rows - 1);
         if (f) {
-            fprintf(f, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"line c%d\"/>\n", x, line - 4, x + 18, line - 4, (int)(k % COLORS));
+            fprintf(f, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"line c%d\"/>\n", x, line - 4, x + 18, line - 4, (int)((color + k) % COLORS));
             put_label(f, x + SWATCH, line, "start", "legend", p->series[k].name);
         }
         x += width;
@@ -134,20 +135,21 @@ static void put_series(FILE *f, const frame *p, const plot_series *s, int color)
 
 void plot_write(FILE *f, const char *title, const char *x_title, const plot_panel *panels, size_t n) {
     int height = TOP + BOTTOM - GAP;
-    for (size_t i = 0; i < n; i++) height += TITLE + LEGEND * legend(NULL, &panels[i], 0) + PLOT + GAP;
+    for (size_t i = 0; i < n; i++) height += TITLE + LEGEND * legend(NULL, &panels[i], 0, 0) + PLOT + GAP;
     fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n%s", WIDTH, height, WIDTH, height, style);
     fprintf(f, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", WIDTH, height);
     put_label(f, LEFT, 26, "start", "title", title);
+    size_t color = 0;
     frame p = {.x_top = largest_x(panels, n) * 1.03, .left = LEFT, .right = WIDTH - RIGHT, .down = TOP - GAP};
     for (size_t i = 0; i < n; i++) {
         double at = p.down + GAP;
         put_label(f, LEFT, at + 12, "start", "panel", panels[i].title);
-        p.up = at + TITLE + LEGEND * legend(f, &panels[i], at + TITLE + 8);
+        p.up = at + TITLE + LEGEND * legend(f, &panels[i], at + TITLE + 8, color);
         p.down = p.up + PLOT;
         p.y_top = largest_y(&panels[i]) * 1.06;
         put_y_axis(f, &p);
         if (panels[i].n) put_x_axis(f, &p, &panels[i].series[0]);
-        for (size_t k = 0; k < panels[i].n; k++) put_series(f, &p, &panels[i].series[k], (int)(k % COLORS));
+        for (size_t k = 0; k < panels[i].n; k++) put_series(f, &p, &panels[i].series[k], (int)(color++ % COLORS));
     }
     put_label(f, (p.left + p.right) / 2, p.down + 40, "middle", "axis-title", x_title);
     fputs("</svg>\n", f);
