@@ -310,7 +310,8 @@ static bool keep(run *r, test_result *t) {
 
 /* False ends the run. */
 static bool run_test(run *r, const test_config *c, int depth, const test_case *what) {
-    test_result t = {.model = r->model, .config = *c, .n_prompt = what->n_prompt, .n_gen = what->n_gen, .n_depth = depth};
+    test_result t = {.model = r->model, .config = *c, .n_prompt = what->n_prompt, .n_gen = what->n_gen, .n_depth = depth,
+                     .peaks = {.int8_name = "", .half_name = "", .f32_name = ""}}; /* an interrupted test has none */
     char name[64];
     tsr_error err = {0};
     t.samples_ns = calloc(2 * (size_t)r->s->n_reps, sizeof *t.samples_ns);

@@ -116,9 +116,9 @@ static const char *show_params(uint64_t n, char *out, size_t cap) {
 }
 
 static void md_heading(const report *r) {
-    fprintf(r->f, "| model                  |       size |   params | backend    | threads |%s%s%s%s test                 |               t/s | %% peak | load s |     memory |\n",
+    fprintf(r->f, "| model                  |       size |   params | backend    | threads |%s%s%s%s test                 |                  t/s | %% peak | load s |     memory |\n",
             r->show_batch ? " n_batch |" : "", r->show_ubatch ? " n_ubatch |" : "", r->show_kv_k ? " type_k |" : "", r->show_kv_v ? " type_v |" : "");
-    fprintf(r->f, "| ---------------------- | ---------: | -------: | ---------- | ------: |%s%s%s%s -------------------: | ----------------: | -----: | -----: | ---------: |\n",
+    fprintf(r->f, "| ---------------------- | ---------: | -------: | ---------- | ------: |%s%s%s%s -------------------: | -------------------: | -----: | -----: | ---------: |\n",
             r->show_batch ? " ------: |" : "", r->show_ubatch ? " -------: |" : "", r->show_kv_k ? " -----: |" : "", r->show_kv_v ? " -----: |" : "");
 }
 
@@ -136,7 +136,7 @@ static void md_row(const report *r, const test_result *t) {
     if (r->show_kv_k) fprintf(r->f, " %6s |", t->config.kv_k_name);
     if (r->show_kv_v) fprintf(r->f, " %6s |", t->config.kv_v_name);
     /* one character of `speed` is two bytes */
-    fprintf(r->f, " %20s | %18s | %6s | %6.2f | %10s |\n", test_name(t, name, sizeof name), speed, share, t->model.load_seconds, memory);
+    fprintf(r->f, " %20s | %21s | %6s | %6.2f | %10s |\n", test_name(t, name, sizeof name), speed, share, t->model.load_seconds, memory);
 }
 
 static void md_peaks(const report *r, const test_result *t) {

@@ -15,7 +15,9 @@ Peers, of which build_peers.sh DIR makes the programs:
 A peer that cannot run a model or a test gets its message in the place of a figure. --also NAME=PATH adds another build of tessera as a peer.
 """
 import argparse
+import contextlib
 import csv
+import fcntl
 import json
 import os
 import pathlib
@@ -129,23 +131,44 @@ def host(a):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
-def measure(a, made):
-    """{(model, test): {engine: [best of the repetitions, per round] or a message}}"""
-    results = {(m, t): {name: [] for name in made} for m in a.models for t in a.tests}
+@contextlib.contextmanager
+def turn(path):
+    """Holds an exclusive lock on the file, if one is given."""
+    if path is None:
+        yield
+        return
+    with open(path, "a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def measure_once(a, made, r, model, test, by_engine):
+    """One run of each engine that has not refused, in the order of the round."""
     names = list(made)
+    for name in names[r % len(names):] + names[:r % len(names)]:
+        got = by_engine[name]
+        if isinstance(got, str):
+            continue
+        try:
+            got.append(max(made[name](model, parse_test(test))))
+            said = f"{got[-1]:.1f}"
+        except Refused as problem:
+            said = str(problem)
+            if any(got):
+                got.append(None)  # it can, but not this time
+            else:
+                by_engine[name] = said
+        print(f"{model.name}  {test}  {name}: {said}", file=sys.stderr, flush=True)
+
+
+def measure(a, made):
+    """{(model, test): {engine: [best of the repetitions, or None, per round] or a message}}"""
+    results = {(m, t): {name: [] for name in made} for m in a.models for t in a.tests}
     for r in range(a.rounds):
-        for i, (model, test) in enumerate(results):
-            first = (r + i) % len(names)
-            for name in names[first:] + names[:first]:
-                got = results[model, test][name]
-                if isinstance(got, str):
-                    continue  # refused before
-                try:
-                    got.append(max(made[name](model, parse_test(test))))
-                    said = f"{got[-1]:.1f}"
-                except Refused as problem:
-                    said = results[model, test][name] = str(problem)
-                print(f"round {r + 1}/{a.rounds}  {model.name}  {test}  {name}: {said}", file=sys.stderr, flush=True)
+        print(f"round {r + 1} of {a.rounds}", file=sys.stderr, flush=True)
+        for i, ((model, test), by_engine) in enumerate(results.items()):
+            with turn(a.lock):
+                measure_once(a, made, r + i, model, test, by_engine)
     return results
 
 
@@ -166,10 +189,11 @@ def summary(results):
                    "ratio": None, "ratio_low": None, "ratio_high": None, "note": ""}
             if isinstance(got, str):
                 row["note"] = got
-            elif got:
-                low, high = quartiles(got)
-                row |= {"rounds": len(got), "median_ts": statistics.median(got), "low_ts": low, "high_ts": high}
-                ratios = [x / y for x, y in zip(ours, got)] if not isinstance(ours, str) and name != "tessera" else []
+            else:
+                speeds = [x for x in got if x]
+                low, high = quartiles(speeds)
+                row |= {"rounds": len(speeds), "median_ts": statistics.median(speeds), "low_ts": low, "high_ts": high}
+                ratios = [x / y for x, y in zip(ours, got) if x and y] if not isinstance(ours, str) and name != "tessera" else []
                 if ratios:
                     low, high = quartiles(ratios)
                     row |= {"ratio": statistics.median(ratios), "ratio_low": low, "ratio_high": high}
@@ -225,6 +249,7 @@ def parse_options():
     parser.add_argument("-t", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: the CPUs of this process)")
     parser.add_argument("--timeout", type=int, default=900, help="seconds that one run may take (default 900)")
     parser.add_argument("--openvino-option", action="append", default=[], metavar="KEY=VALUE", help="a property of its CPU device")
+    parser.add_argument("--lock", type=pathlib.Path, metavar="FILE", help="lock FILE while the engines run one test: for machines on which others measure too")
     parser.add_argument("--output", metavar="NAME", help="write NAME.csv and NAME.json")
     a = parser.parse_args()
     a.peers = [p for p in a.peers.split(",") if p]
