@@ -19,6 +19,8 @@ static const option model_options[] = {
     {"ub", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, ubatches), 0, 0, "tokens that are computed in one pass, at most the batch size (default 512; -ub too)"},
     {"ctk", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, kv_k), 0, 0, "formats of the keys in the KV cache, as --kv of `tessera run` (default f16; -ctk too)"},
     {"ctv", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, kv_v), 0, 0, "formats of the values in the KV cache (default f16; -ctv too)"},
+    {"npl", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, parallel), 0, 0,
+     "sequences that are generated together, such as 1,8 (test tg128 x8; default 1; -npl too)"},
     {"no-packed", 0, OPTION_FLAG, NULL, offsetof(bench_settings, no_packed), 0, 0, "leave the matrices as the file has them and multiply in f32"},
     {"no-warmup", 0, OPTION_FLAG, NULL, offsetof(bench_settings, no_warmup), 0, 0, "do not run each test shortly before it is measured"},
     {"profile", 0, OPTION_FLAG, NULL, offsetof(bench_settings, profile), 0, 0, "show where the time of each test goes: a table by operation"},
@@ -74,6 +76,7 @@ static void set_defaults(void *settings) {
     s->batches = "2048";
     s->ubatches = "512";
     s->kv_k = s->kv_v = "f16";
+    s->parallel = "1";
     s->types = "all";
     s->rows = "1,2,4,8,16,32,64,128,512,2048";
     s->threads = "0";
@@ -111,6 +114,7 @@ const command bench_command = {
     .examples = "tessera bench -m model.gguf\n"
                 "tessera bench -m model.gguf -p 512,4096 -n 64 -d 0,8192 -t 1,2 -r 3 -o json --output results.json\n"
                 "tessera bench -m model.gguf -n 0 -pg 512,128 -ctk f32 -ctv f16,f32\n"
+                "tessera bench -m model.gguf -p 0 -n 64 -npl 1,8\n"
                 "tessera bench -m model.gguf -d 0-16384+2048 -n 32 --plot depth.svg\n"
                 "tessera bench -m model.gguf -p 512 -n 32 --profile\n"
                 "tessera bench --op matmul\n"

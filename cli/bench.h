@@ -12,7 +12,7 @@ typedef struct bench_settings {
     int amx;            /* a tsr_amx */
     /* whole models */
     text_list models, prompt_gen;
-    const char *n_prompt, *n_gen, *depths, *batches, *ubatches, *kv_k, *kv_v, *plot;
+    const char *n_prompt, *n_gen, *depths, *batches, *ubatches, *kv_k, *kv_v, *parallel, *plot;
     bool profile, no_packed, no_warmup;
     /* products */
     const char *op, *types, *rows;

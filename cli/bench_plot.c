@@ -18,7 +18,7 @@ static bool same_config(const test_config *a, const test_config *b) {
 }
 
 static bool same_line(const test_result *a, const test_result *b) {
-    return a->model.file == b->model.file && same_config(&a->config, &b->config) && a->n_prompt == b->n_prompt && a->n_gen == b->n_gen;
+    return a->model.file == b->model.file && same_config(&a->config, &b->config) && a->n_prompt == b->n_prompt && a->n_gen == b->n_gen && a->n_parallel == b->n_parallel;
 }
 
 static naming find_naming(const test_result *tests, size_t n) {

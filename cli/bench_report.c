@@ -10,11 +10,12 @@
 static double known(double v) { return v > 0.0 ? v : NAN; }
 
 const char *test_name(const test_result *t, char *out, size_t cap) {
-    char prompt[24] = "", gen[24] = "", depth[24] = "";
+    char prompt[24] = "", gen[24] = "", parallel[24] = "", depth[24] = "";
     if (t->n_prompt) snprintf(prompt, sizeof prompt, "pp%d", t->n_prompt);
     if (t->n_gen) snprintf(gen, sizeof gen, "tg%d", t->n_gen);
+    if (t->n_parallel > 1) snprintf(parallel, sizeof parallel, " x%d", t->n_parallel);
     if (t->n_depth) snprintf(depth, sizeof depth, " @ d%d", t->n_depth);
-    snprintf(out, cap, "%s%s%s%s", prompt, *prompt && *gen ? "+" : "", gen, depth);
+    snprintf(out, cap, "%s%s%s%s%s", prompt, *prompt && *gen ? "+" : "", gen, parallel, depth);
     return out;
 }
 
@@ -38,6 +39,7 @@ static void add_test(fields *f, const test_result *t) {
     add_count(f, "n_prompt", t->n_prompt);
     add_count(f, "n_gen", t->n_gen);
     add_count(f, "n_depth", t->n_depth);
+    add_count(f, "n_parallel", t->n_parallel);
     add_text(f, "test_time", t->time);
 }
 
@@ -67,7 +69,7 @@ static void add_measured(fields *f, const test_result *t) {
     add_number(f, "peak_read", known(t->peaks.read));
 }
 
-static double tokens_of(const test_result *t) { return (double)(t->n_prompt + t->n_gen) * (double)t->n_samples; }
+static double tokens_of(const test_result *t) { return (double)(t->n_prompt + t->n_gen) * t->n_parallel * (double)t->n_samples; }
 
 static double profiled_seconds(const test_result *t) {
     double sum = 0.0;

@@ -23,11 +23,12 @@ typedef struct test_config {
     const char *kv_k_name, *kv_v_name;
 } test_config;
 
-/* One test: n_prompt tokens, then n_gen one by one, behind n_depth that are in the context already. */
+/* One test: n_prompt tokens, then n_gen one by one, behind n_depth that are in the context already; in each of n_parallel sequences, which are
+ * generated together. */
 typedef struct test_result {
     model_facts model;
     test_config config;
-    int n_prompt, n_gen, n_depth;
+    int n_prompt, n_gen, n_depth, n_parallel;
     char time[24];              /* at which it began, UTC */
     double *samples_ns;         /* [n_samples] */
     double *samples_ts;         /* [n_samples] tokens per second */
@@ -43,7 +44,7 @@ typedef struct test_result {
     uint64_t n_jobs, n_barriers;
 } test_result;
 
-/* "pp512", "tg128", "pp512+tg128 @ d4096" */
+/* "pp512", "tg128 x8", "pp512+tg128 @ d4096" */
 const char *test_name(const test_result *t, char *out, size_t cap);
 
 typedef struct report {

@@ -31,7 +31,7 @@ def run_tests(*args, model=None):
 
 
 def check(t):
-    tokens = t["n_prompt"] + t["n_gen"]
+    tokens = (t["n_prompt"] + t["n_gen"]) * t["n_parallel"]
     assert all(t[key] is not None for key in LLAMA_BENCH)
     assert len(t["samples_ns"]) == len(t["samples_ts"])
     assert all(ts == pytest.approx(tokens * 1e9 / ns, rel=1e-4) for ns, ts in zip(t["samples_ns"], t["samples_ts"]))
@@ -77,6 +77,19 @@ def test_what_differs_becomes_a_column():
     assert run_tests("-p", "24", "-n", "0", "-r", "1", "-b", "8", "-ub", "100")[0]["n_ubatch"] == 8, "never more than the batch"
 
 
+def test_sequences_generated_together():
+    found = run_tests("-p", "16", "-n", "4", "-pg", "6,2", "-npl", "1,3", "-d", "0,9", "-r", "2", "-t", "2")
+    assert [(t["n_depth"], t["n_prompt"], t["n_gen"], t["n_parallel"]) for t in found] == [
+        (depth, *what) for depth in (0, 9) for what in ((16, 0, 1), (0, 4, 1), (0, 4, 3), (6, 2, 1), (6, 2, 3))]
+    for t in found:
+        check(t)
+    one, three = found[1:3]
+    assert three["ops"] == pytest.approx(3 * one["ops"], rel=1e-4) and three["kv_bytes_read"] == pytest.approx(3 * one["kv_bytes_read"], rel=1e-4)
+    assert three["weight_bytes_read"] == one["weight_bytes_read"] and three["kv_cache_bytes"] == 3 * one["kv_cache_bytes"]
+    out, _ = bench("-p", "0", "-n", "1", "-npl", "40", "-d", "3", "-r", "1", "-t", "1")
+    assert "| tg1 x40 @ d3 |" in re.sub(" +", " ", out)
+
+
 def test_csv_has_what_json_has():
     keys = [k for k, v in run_tests(*LITTLE)[0].items() if not isinstance(v, list)]
     table = list(csv.reader(io.StringIO(bench("-o", "csv", *LITTLE)[0])))
@@ -100,7 +113,7 @@ def products(spec, tokens, logits):
 
 
 @pytest.mark.parametrize("name, spec", [
-    ("dense", mm.Spec(qtype="BF16", embd=64, ff=96)),
+    ("dense", mm.Spec(qtype="BF16", embd=64, ff=96, key=32)),
     ("window", mm.Spec(qtype="BF16", arch="gemma3", layers=7, kv_heads=1, key=32, tied=True, meta={"attention.sliding_window": 6})),
     ("experts", mm.Spec(qtype="BF16", arch="qwen3moe", key=32, experts=4, used=2, expert_ff=64))])
 def test_costs_counted_by_hand(tmp_path, name, spec):
@@ -185,7 +198,8 @@ def test_plot(tmp_path):
     (["-pg", "5"], "--pg must be two numbers"), (["-pg", "5,1,2"], "--pg must be two numbers"), (["-pg", "1-4"], "--pg must be two numbers"),
     (["-pg", "0,4"], "--pg must be whole numbers from 1"), (["-ctk", "q3"], "--ctk must be one of f16"), (["-ctv", ""], "--ctv must be one of"),
     (["-b", "0"], "--batch-size"), (["-ub", "0"], "--ub"), (["-t", "9999"], "--threads"), (["-r", "0"], "--reps"), (["-o", "sql"], "--format"),
-    (["--op", "matmul"], "takes no model"), (["x"], "unexpected argument"), (["-pq"], "--n-prompt must be")])
+    (["--op", "matmul"], "takes no model"), (["x"], "unexpected argument"), (["-npl", "0"], "--npl"), (["-npl", "257"], "--npl"), (["-npl", "8", "-ub", "7"], "take batches of as many tokens"),
+    (["-pq"], "--n-prompt must be")])
 def test_usage_errors(args, words):
     status, out, err = cli("bench", "-m", tiny(), *args)
     assert status == USAGE and words in err and out == "", err
