@@ -177,7 +177,7 @@ static bool run_test(run *r, const test_config *c, int depth, const test_case *w
         return false;
     }
     t.samples_ts = t.samples_ns + r->s->n_reps;
-    const test_bed bed = {.s = r->s, .sessions = r->sessions, .tokens = r->tokens, .earlier = r->tests, .n_earlier = r->n_tests, .load_rss = r->load_rss,
+    const test_bed bed = {.s = r->s, .sessions = r->sessions, .tokens = r->tokens, .load_rss = r->load_rss,
                           .bar = &r->bar, .n_done = r->n_done, .n_total = r->n_total};
     tsr_code code = test_measure(&bed, &t, &err);
     bool more = keep(r, &t);

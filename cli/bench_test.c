@@ -5,11 +5,10 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { PEAK_SAMPLES = 9, MOST_SEQUENCES = 256 };
+enum { PEAK_SAMPLES = 15, MOST_SEQUENCES = 256 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -155,21 +154,13 @@ static void find_cost(const test_bed *bed, test_result *t) {
     for (int i = 0; i < t->n_gen; i++) add_step(bed, t, t->n_depth + t->n_prompt + i);
 }
 
-/* Threads and memory of the peaks exist only here, so that they disturb nothing and count nowhere. The best so far counts: a busy neighbour
- * may have slowed down one measurement, but the machine can do it. */
+/* Right after the test. Threads and memory of the peaks exist only here, so that they disturb nothing and count nowhere. */
 static tsr_code find_peaks(const test_bed *bed, test_result *t, tsr_error *err) {
     tsr_bench_params p = {.cpu_tier = bed->s->cpu_tier, .amx = (tsr_amx)bed->s->amx, .n_threads = t->config.n_threads};
     tsr_bench *b = tsr_bench_open(&p, err);
     if (!b) return err->code;
     tsr_code code = tsr_bench_get_peaks(b, PEAK_SAMPLES, &t->peaks, err);
     tsr_bench_close(b);
-    for (size_t i = 0; i < bed->n_earlier; i++) {
-        const test_result *other = &bed->earlier[i];
-        if (other->config.n_threads != t->config.n_threads) continue;
-        t->peaks.int8 = fmax(t->peaks.int8, other->peaks.int8);
-        t->peaks.half = fmax(t->peaks.half, other->peaks.half);
-        t->peaks.read = fmax(t->peaks.read, other->peaks.read);
-    }
     return code;
 }
 

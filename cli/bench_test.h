@@ -14,8 +14,6 @@ typedef struct test_bed {
     const bench_settings *s;
     tsr_session *const *sessions; /* as many as the test has sequences, each with room for all of its tokens */
     const tsr_token *tokens;
-    const test_result *earlier;   /* [n_earlier] tests of this run */
-    size_t n_earlier;
     uint64_t load_rss;            /* peak_rss() when the model had been loaded */
     progress *bar;
     size_t n_done, n_total;       /* tests, for the progress line */

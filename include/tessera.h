@@ -344,7 +344,8 @@ typedef struct tsr_bench_result {
  * computed something else than the product (a bug). *out is only written on success; its strings live as long as the process. */
 tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_result *out, tsr_error *err);
 
-/* The peaks alone, as in tsr_bench_result, but the best of n_samples, 1 to 1000: what disturbs a machine only takes away. */
+/* The peaks alone, as in tsr_bench_result, from n_samples, 1 to 1000: of arithmetic the best (what disturbs it only takes away), of reading the
+ * median (which virtual machines change for seconds, up and down). */
 typedef struct tsr_bench_peaks_info {
     double int8, half, f32, read;
     const char *int8_name, *half_name, *f32_name;
