@@ -4,6 +4,7 @@
 #define TSR_MODEL_FORWARD_H
 
 #include "model/kv_cache.h"
+#include "model/profile.h"
 
 #include <stdatomic.h>
 
@@ -24,6 +25,7 @@ typedef struct tsr_forward {
     atomic_bool *cancel;    /* checked between layers */
     const tsr_span *spans;  /* [n_spans] of the batch that is being computed, in rows' order */
     int64_t n_spans;
+    tsr_profile profile;    /* off at first */
 
     /* one row per token of the batch */
     float *x;               /* [M, E] the residual stream */

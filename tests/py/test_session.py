@@ -274,7 +274,7 @@ def test_cancel_leaves_the_sequence_as_it_was(tmp_path):
 def test_stats_count_tokens_by_kind(models):
     class Stats(C.Structure):
         _fields_ = [("n_prompt", C.c_uint64), ("n_generated", C.c_uint64), ("prompt_seconds", C.c_double),
-                    ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64),
+                    ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64), ("n_jobs", C.c_uint64), ("n_barriers", C.c_uint64),
                     ("n_threads", C.c_int)]
     out = Stats()
     tsr.lib().tsr_session_get_stats.argtypes = [C.c_void_p, C.POINTER(Stats)]
