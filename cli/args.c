@@ -178,9 +178,16 @@ static found_option find_option(const command *cmd, void *settings, const char *
     return (found_option){NULL, NULL};
 }
 
+/* One dash does for long names of two or three letters too: -pg, -ctk, as llama-bench has them. */
+static bool is_short_name(const command *cmd, void *settings, const char *arg) {
+    size_t n = arg[0] == '-' ? strcspn(arg + 1, "=") : 0;
+    return n >= 2 && n <= 3 && find_option(cmd, settings, arg + 1, n, 0).o;
+}
+
 static found_option find_written(const command *cmd, void *settings, const char *arg) {
     if (arg[0] != '-' || !arg[1]) return (found_option){NULL, NULL};
     if (arg[1] == '-') return find_option(cmd, settings, arg + 2, strcspn(arg + 2, "="), 0);
+    if (is_short_name(cmd, settings, arg)) return find_option(cmd, settings, arg + 1, strcspn(arg + 1, "="), 0);
     return find_option(cmd, settings, NULL, 0, arg[1]);
 }
 
@@ -201,7 +208,7 @@ static int unknown_option(const command *cmd, const char *arg) {
 static int take_option(const command *cmd, int argc, char **argv, int *i, void *settings) {
     const char *arg = argv[*i];
     found_option f = find_written(cmd, settings, arg);
-    bool is_long = arg[1] == '-';
+    bool is_long = arg[1] == '-' || is_short_name(cmd, settings, arg);
     if (!f.o || (!is_long && f.o->kind == OPTION_FLAG && arg[2])) return unknown_option(cmd, arg);
 
     const char *value = is_long ? strchr(arg, '=') : arg[2] ? arg + 1 : NULL;

@@ -175,7 +175,8 @@ typedef enum tsr_kv_type { TSR_KV_F16 = 0, TSR_KV_F32, TSR_KV_BF16, TSR_KV_Q8_0 
 typedef struct tsr_session_params {
     int n_ctx;            /* tokens the KV cache holds; 0 = the model's training context, at most 4096 */
     int n_batch;          /* tokens computed in one pass of a prompt; 0 = 512 */
-    int n_threads;        /* 0 = physical cores this process may use */
+    int n_threads;        /* 0 = physical cores this process may use; never more than its CPUs (doc/threads.md) */
+    int n_threads_prompt; /* for more than 8 tokens in a pass; 0 = n_threads */
     tsr_kv_type kv_k, kv_v;
 } tsr_session_params;
 
@@ -210,7 +211,7 @@ typedef struct tsr_session_stats {
     uint64_t n_prompt, n_generated;       /* tokens in evals of > 1 and of exactly 1 token */
     double prompt_seconds, generate_seconds;
     uint64_t kv_bytes, work_bytes;
-    int n_threads;
+    int n_threads, n_threads_prompt;      /* in use */
 } tsr_session_stats;
 
 void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out);
