@@ -12,14 +12,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 enum { ROUNDS = 7, BARRIERS = 64, TOKEN_JOBS = 300, PIECES = 16, PIECE_NS = 1250, MAX_HOGS = 64 };
 
@@ -182,9 +177,13 @@ int main(int argc, char **argv) {
     pid_t pids[MAX_HOGS];
     if (hogs < 0 || hogs > MAX_HOGS) return EXIT_FAILURE;
     calibrate();
-    for (int k = 0; k < hogs; k++)
-        if ((pids[k] = fork()) == 0)
-            for (;;) sink = work(1 << 20);
+    for (int k = 0; k < hogs; k++) {
+        pid_t parent = getpid();
+        if ((pids[k] = fork()) == 0) {
+            while (getppid() == parent) sink = work(1 << 16);
+            _exit(0);
+        }
+    }
     tsr_cpuset set;
     tsr_cpuset_read("", &set);
     printf("%d CPUs, %d cores, %d by default; %d other processes\nthreads           fork/join      barrier   tokens/s\n", set.n_logical,
