@@ -30,37 +30,63 @@ typedef struct state {
     float *max, *sum; /* [heads] */
     float *o;         /* [heads][Dv] */
     float *s;         /* [heads][CHUNK] scores, then weights */
-    tsr_act8 q8;      /* q8_0 keys: q in 8 bits */
+    uint16_t *q16, *s16; /* both in bf16, for matrices that are multiplied in it */
+    uint8_t *b;       /* a panel of q8_0 keys or values, unpacked */
 } state;
 
-/* s[heads][16 positions] = scores of a panel of positions */
-static void score_panel(const state *st, int64_t panel, float *s) {
+static const tsr_wide *unpacker(const tsr_attention *a, tsr_type type) { return a->exact ? a->kern->wide_f32 : a->kern->wide_attention[type]; }
+
+/* Whether a matrix of k and a type of cache is multiplied in bf16: never where results must be exact. */
+static bool in_bf16(const tsr_attention *a, tsr_type type, int64_t k) {
+    tsr_type elem = type == TSR_Q8_0 ? unpacker(a, type)->elem : type;
+    return !a->exact && k % 2 == 0 && a->kern->narrow_bf16[elem];
+}
+
+/* out[heads][16] = rows (f32, or where in_bf16 the same in bf16) times panel p of w, which is not q8_0 */
+static void multiply(const state *st, const tsr_packed *w, int64_t p, const float *rows, const uint16_t *rows16, bool bf16, int64_t ld, float *out) {
     const tsr_kernels *kern = st->a->kern;
-    const tsr_packed *k = &st->a->kv->k;
+    if (bf16) kern->narrow_bf16[w->type](w, p, rows16, ld, (int)st->heads, out);
+    else kern->packed_narrow_f32[w->type](w, p, rows, ld, (int)st->heads, out);
+}
+
+/* s[heads][16 positions] = scores of a panel of positions */
+static void score_panel(const state *st, int64_t panel, bool bf16, float *s) {
+    tsr_packed k = st->a->kv->k;
     float out[HEADS * TSR_PANEL] __attribute__((aligned(64)));
-    bool paired = k->type == TSR_Q8_0 && st->q8.rows != st->heads; /* act8.h: rounding errors in rows of their own */
-    if (k->type == TSR_Q8_0) kern->packed_narrow[TSR_Q8_0](k, panel, &st->q8, out);
-    else kern->packed_narrow_f32[k->type](k, panel, st->q, k->k, (int)st->heads, out);
-    for (int64_t r = 0; r < st->heads; r++) {
-        const float *from = out + (paired ? 2 * r : r) * TSR_PANEL;
-        float *to = s + r * CHUNK;
-        for (int i = 0; i < TSR_PANEL; i++) to[i] = paired ? from[i] + from[TSR_PANEL + i] : from[i];
+    if (k.type == TSR_Q8_0) {
+        const tsr_wide *wide = unpacker(st->a, k.type);
+        wide->unpack[TSR_Q8_0](&k, panel, 0, k.k / TSR_BLOCK_K, st->b);
+        k = (tsr_packed){.type = wide->elem, .n = TSR_PANEL, .k = k.k, .data = st->b};
+        panel = 0;
     }
+    multiply(st, &k, panel, st->q, st->q16, bf16, k.k, out);
+    for (int64_t r = 0; r < st->heads; r++) memcpy(s + r * CHUNK, out + r * TSR_PANEL, TSR_PANEL * sizeof *s);
+}
+
+/* Values of n positions from `begin` on; q8_0: panel p of them, unpacked */
+static tsr_packed values(const state *st, int64_t begin, int64_t n, int64_t p) {
+    const tsr_kv_head *kv = st->a->kv;
+    tsr_packed v = kv->v;
+    if (kv->type_v == TSR_Q8_0) {
+        const tsr_wide *wide = unpacker(st->a, kv->type_v);
+        wide->unpack_values8(kv->v8.codes + (p * kv->capacity + begin) * TSR_PANEL, kv->v8.scale + p / 2 * kv->capacity + begin,
+                             n / TSR_BLOCK_K, st->b);
+        return (tsr_packed){.type = wide->elem, .n = TSR_PANEL, .k = n, .data = st->b};
+    }
+    v.data += begin * TSR_PANEL * (kv->type_v == TSR_F32 ? 4 : 2);
+    v.k = n;
+    return v;
 }
 
 /* o += weights [heads][n positions] times values from position `begin` on */
 static void mix(const state *st, int64_t begin, int64_t n) {
     const tsr_kv_head *kv = st->a->kv;
-    const tsr_kernels *kern = st->a->kern;
     float out[HEADS * TSR_PANEL] __attribute__((aligned(64)));
-    tsr_packed v = kv->v;
-    v.k = n;
-    if (kv->type_v != TSR_Q8_0) v.data += begin * TSR_PANEL * (kv->type_v == TSR_F32 ? 4 : 2);
+    bool bf16 = in_bf16(st->a, kv->type_v, n);
+    for (int64_t r = 0; bf16 && r < st->heads; r++) st->a->kern->f32_to_bf16(st->s + r * CHUNK, st->s16 + r * CHUNK, n);
     for (int64_t d = 0; d < kv->dim_v; d += TSR_PANEL) {
-        if (kv->type_v == TSR_Q8_0)
-            kern->narrow_values8(kv->v8.codes + (d / TSR_PANEL * kv->capacity + begin) * TSR_PANEL,
-                                 kv->v8.scale + d / TSR_BLOCK_K * kv->capacity + begin, n, st->s, CHUNK, (int)st->heads, out);
-        else kern->packed_narrow_f32[v.type](&v, d / TSR_PANEL, st->s, CHUNK, (int)st->heads, out);
+        tsr_packed v = values(st, begin, n, d / TSR_PANEL);
+        multiply(st, &v, kv->type_v == TSR_Q8_0 ? 0 : d / TSR_PANEL, st->s, st->s16, bf16, CHUNK, out);
         int64_t columns = min64(TSR_PANEL, kv->dim_v - d);
         for (int64_t r = 0; r < st->heads; r++) {
             float *o = st->o + r * kv->dim_v + d;
@@ -73,7 +99,8 @@ static void mix(const state *st, int64_t begin, int64_t n) {
 static void attend_chunk(const state *st, int64_t begin, int64_t from, int64_t to) {
     const tsr_attention *a = st->a;
     int64_t n = (to - begin + TSR_BLOCK_K - 1) / TSR_BLOCK_K * TSR_BLOCK_K, dim = a->kv->dim_v;
-    for (int64_t at = 0; at < n; at += TSR_PANEL) score_panel(st, (begin + at) / TSR_PANEL, st->s + at);
+    bool bf16 = in_bf16(a, a->kv->type_k, a->kv->dim_k);
+    for (int64_t at = 0; at < n; at += TSR_PANEL) score_panel(st, (begin + at) / TSR_PANEL, bf16, st->s + at);
     for (int64_t head = 0; head < st->heads; head++) {
         float *s = st->s + head * CHUNK;
         for (int64_t i = 0; i < from - begin; i++) s[i] = -INFINITY;
@@ -83,6 +110,21 @@ static void attend_chunk(const state *st, int64_t begin, int64_t from, int64_t t
         for (int64_t d = 0; d < dim; d++) st->o[head * dim + d] *= factor;
     }
     mix(st, begin, n);
+}
+
+/* Scratch: [HEADS][CHUNK] scores; the same and [HEADS][Dk] in bf16; a panel of Dk or of CHUNK positions, at most f32. */
+static size_t half_bytes(int64_t dim_k) { return ((size_t)(HEADS * (dim_k + CHUNK)) * sizeof(uint16_t) + 63) / 64 * 64; }
+
+static void place(state *st, void *scratch, int64_t dim_k) {
+    st->s = scratch;
+    st->s16 = (uint16_t *)(st->s + HEADS * CHUNK);
+    st->q16 = st->s16 + HEADS * CHUNK;
+    st->b = (uint8_t *)st->s16 + half_bytes(dim_k);
+}
+
+size_t tsr_attention_segment_bytes(int64_t dim_k) {
+    size_t panel = (size_t)(max64(dim_k, CHUNK) * TSR_PANEL) * sizeof(float);
+    return HEADS * CHUNK * sizeof(float) + half_bytes(dim_k) + panel;
 }
 
 void tsr_attend_segment(const tsr_attention *a, int64_t token, int64_t segment, float *partial, void *scratch) {
@@ -96,23 +138,15 @@ void tsr_attend_segment(const tsr_attention *a, int64_t token, int64_t segment, 
     memset(partial + 2 * a->heads, 0, (size_t)(a->heads * dim) * sizeof *partial);
     for (int64_t head = 0; head < a->heads; head += HEADS) {
         state st = {.a = a, .heads = min64(HEADS, a->heads - head), .q = a->q + token * a->ldq + head * dim_k, .max = partial + head,
-                    .sum = partial + a->heads + head, .o = partial + 2 * a->heads + head * dim, .s = scratch};
-        if (a->kv->type_k == TSR_Q8_0) {
-            tsr_act8_place(&st.q8, st.s + HEADS * CHUNK, st.heads, dim_k);
-            tsr_act8_quantize(&st.q8, a->kern, a->kv->k.layout, st.q, dim_k, st.heads, dim_k, NULL, 0, 1);
-        }
+                    .sum = partial + a->heads + head, .o = partial + 2 * a->heads + head * dim};
+        place(&st, scratch, dim_k);
+        if (in_bf16(a, a->kv->type_k, dim_k)) a->kern->f32_to_bf16(st.q, st.q16, st.heads * dim_k);
         for (int64_t at = from, end; at < to; at = end) {
             int64_t begin = at / TSR_BLOCK_K * TSR_BLOCK_K;
             end = min64(begin + CHUNK, to);
             attend_chunk(&st, begin, at, end);
         }
     }
-}
-
-size_t tsr_attention_segment_bytes(int64_t dim_k) {
-    size_t act = 0;
-    tsr_act8_bytes(HEADS, dim_k, &act); /* heads are not so large that it would not fit */
-    return HEADS * CHUNK * sizeof(float) + act;
 }
 
 void tsr_attention_add(const tsr_attention *a, float *sum, const float *more) {

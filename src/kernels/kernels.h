@@ -102,7 +102,7 @@ typedef struct tsr_kernels {
     void (*softmax)(float *x, int64_t n);
     /* One step of the online softmax (Milakov, Gimelshein 2018) over n more scores of a row: z = scale * x, or, where cap > 0,
      * cap * tanh(scale * x / cap), or -INFINITY where x is; then *max = the largest so far, x[n] = e^(z - *max), and *sum, as what the caller
-     * has accumulated, times the result, e^(old *max - new *max) (1 where nothing changes); then *sum += the x. Starts with *max = -INFINITY
+     * has accumulated, times the result, e^(old *max - new *max) (1 where nothing changes); then *sum += the x. scale > 0. Starts with *max = -INFINITY
      * and *sum = 0. */
     float (*softmax_step)(float *x, int64_t n, float scale, float cap, float *max, float *sum);
     /* y[n] += a * x[n] */
@@ -113,6 +113,7 @@ typedef struct tsr_kernels {
     float (*dot_f16)(const float *a, const uint16_t *b, int64_t n);
     /* round to nearest even */
     void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
+    void (*f32_to_bf16)(const float *x, uint16_t *y, int64_t n);
 
     /* Packed weights times 8-bit activations (packed.h, act8.h); NULL for types with 16-bit codes. */
     /* max[b] = largest magnitude of x[32 b .. 32 b + 31], NaN if one of them is NaN */
@@ -132,8 +133,8 @@ typedef struct tsr_kernels {
      * For TSR_F16 and TSR_BF16, and TSR_F32 (panels as tsr_wide's B has them: attention's), else NULL. */
     void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
     const char *packed_narrow_f32_name;
-    /* The same with a panel of q8_0 values (kv.h): out[rows][16] = x [rows, n] times (codes [n][16] times scale [n] (f16)), n a multiple of 32. */
-    void (*narrow_values8)(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out);
+    /* The same with x of bf16, k even, for attention to caches of TSR_F16 and TSR_BF16 where a CPU multiplies bf16; else NULL. */
+    void (*narrow_bf16[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const uint16_t *x, int64_t ldx, int rows, float *out);
 
     /* Packed weights times float activations, many rows; NULL for types without a packed layout. */
     const tsr_wide *wide[TSR_TYPE_COUNT];
@@ -171,6 +172,7 @@ void tsr_kernels_fill_wide_scalar(tsr_kernels *k);
 void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_avx512(tsr_kernels *k);
 void tsr_kernels_fill_wide_avx512bf16(tsr_kernels *k);
+void tsr_kernels_fill_narrow_avx512bf16(tsr_kernels *k);
 
 /* Fills choice, after all others. */
 void tsr_kernels_choose(tsr_kernels *k);

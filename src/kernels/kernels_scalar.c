@@ -89,6 +89,10 @@ static void f32_to_f16__scalar(const float *x, uint16_t *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = tsr_f32_to_f16(x[i]);
 }
 
+static void f32_to_bf16__scalar(const float *x, uint16_t *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = tsr_f32_to_bf16(x[i]);
+}
+
 void tsr_kernels_fill_scalar(tsr_kernels *k) {
     for (uint32_t t = 0; t < TSR_TYPE_COUNT; t++) k->dequantize[t] = tsr_dequantizer(t);
     k->tile_f32 = tile_f32_4x4__scalar;
@@ -105,4 +109,5 @@ void tsr_kernels_fill_scalar(tsr_kernels *k) {
     k->dot_f32 = dot_f32__scalar;
     k->dot_f16 = dot_f16__scalar;
     k->f32_to_f16 = f32_to_f16__scalar;
+    k->f32_to_bf16 = f32_to_bf16__scalar;
 }

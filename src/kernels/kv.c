@@ -52,8 +52,7 @@ enum { CHUNK = 256 }; /* elements at a time */
 /* x[n] as 16-bit elements */
 static void to_half(const tsr_kernels *kern, tsr_type type, const float *x, int64_t n, uint16_t *out) {
     if (type == TSR_F16) kern->f32_to_f16(x, out, n);
-    else
-        for (int64_t i = 0; i < n; i++) out[i] = tsr_f32_to_bf16(x[i]);
+    else kern->f32_to_bf16(x, out, n);
 }
 
 /* Column c of a panel, all k, from 16-bit elements of which two k share a lane of 4 bytes. */

@@ -33,7 +33,10 @@ const tsr_kernels *tsr_kernels_get(tsr_tier tier) {
             tsr_kernels_fill_wide_avx512(k);
             tsr_kernels_fill_gemm8_avx512(k);
         }
-        if (tier >= TSR_TIER_AVX512BF16) tsr_kernels_fill_wide_avx512bf16(k);
+        if (tier >= TSR_TIER_AVX512BF16) {
+            tsr_kernels_fill_wide_avx512bf16(k);
+            tsr_kernels_fill_narrow_avx512bf16(k);
+        }
         if (tier >= TSR_TIER_AMX) {
             tsr_kernels_fill_gemm8_amx(k);
             tsr_kernels_fill_wide_amx(k);

@@ -100,15 +100,6 @@ static void wide_unpack_values8__scalar(const int8_t *codes, const uint16_t *sca
     for (int64_t i = 0; i < n * TSR_BLOCK_K * TSR_PANEL; i++) out[i] = tsr_f16_to_f32(scale[i / TSR_PANEL]) * (float)codes[i];
 }
 
-static void narrow_values8__scalar(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out) {
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < TSR_PANEL; c++) {
-            double sum = 0.0;
-            for (int64_t l = 0; l < n; l++) sum += (double)x[r * ldx + l] * tsr_f16_to_f32(scale[l]) * codes[l * TSR_PANEL + c];
-            out[r * TSR_PANEL + c] = (float)sum;
-        }
-}
-
 #define UNPACK_CODES(TYPE) [TSR_##TYPE] = wide_unpack_codes__scalar
 #define STRIP(TYPE) [TSR_##TYPE] = wide_strip__scalar
 
@@ -130,7 +121,6 @@ static const tsr_wide wide_f32 = {
 void tsr_kernels_fill_wide_scalar(tsr_kernels *k) {
     k->packed_narrow_f32_name = "packed_narrow_f32__scalar";
     k->packed_narrow_f32[TSR_F32] = packed_narrow_f32__scalar;
-    k->narrow_values8 = narrow_values8__scalar;
     k->wide_f32 = &wide_f32;
     k->wide_attention[TSR_F32] = k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_f32;
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {

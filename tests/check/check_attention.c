@@ -66,28 +66,34 @@ static void narrow_f32(check *c, int64_t k, int rows) {
     check_release(c);
 }
 
+static void narrow_bf16(check *c, tsr_type type, int64_t k, int rows) {
+    tsr_packed w = check_matrix(c, type, check_between(c, 1, 40), k);
+    int64_t ldx = k + check_between(c, 0, 5), p = check_between(c, 0, tsr_packed_panels(&w) - 1);
+    float *x = check_floats(c, (rows - 1) * ldx + k, CHECK_NORMAL), *out = check_operand(c, rows * TSR_PANEL, sizeof *out);
+    uint16_t *half = check_operand(c, (rows - 1) * ldx + k, sizeof *half);
+    float *row = malloc((size_t)k * sizeof *row);
+    c->kern->f32_to_bf16(x, half, (rows - 1) * ldx + k);
+    for (int64_t i = 0; i < (rows - 1) * ldx + k; i++) check_near(c, half[i], tsr_f32_to_bf16(x[i]), 0.0, "bf16", i);
+    c->kern->narrow_bf16[type](&w, p, half, ldx, rows, out);
+    for (int column = 0; column < TSR_PANEL && p * TSR_PANEL + column < w.n; column++) {
+        tsr_packed_row(&w, p * TSR_PANEL + column, row);
+        for (int r = 0; r < rows; r++) {
+            double want = 0.0, magnitude = 0.0;
+            for (int64_t l = 0; l < k; l++) {
+                double term = (double)tsr_bf16_to_f32(half[r * ldx + l]) * tsr_bf16_to_f32(tsr_f32_to_bf16(row[l]));
+                want += term;
+                magnitude += fabs(term);
+            }
+            check_near(c, out[r * TSR_PANEL + column], want, magnitude * (4.0 + (double)k / 2) * 0x1p-24, "narrow bf16", r * TSR_PANEL + column);
+        }
+    }
+    free(row);
+    check_release(c);
+}
+
 static void fill_values8(check *c, int8_t *codes, uint16_t *scale, int64_t n) {
     for (int64_t i = 0; i < n * TSR_PANEL; i++) codes[i] = (int8_t)check_between(c, -127, 127);
     for (int64_t i = 0; i < n; i++) scale[i] = tsr_f32_to_f16((float)check_uniform(c));
-}
-
-static void narrow_values8(check *c, int64_t n, int rows) {
-    int8_t *codes = check_operand(c, n * TSR_PANEL, 1);
-    uint16_t *scale = check_operand(c, n, 2);
-    int64_t ldx = n + check_between(c, 0, 5);
-    float *x = check_floats(c, (rows - 1) * ldx + n, CHECK_NORMAL), *out = check_operand(c, rows * TSR_PANEL, sizeof *out);
-    fill_values8(c, codes, scale, n);
-    c->kern->narrow_values8(codes, scale, n, x, ldx, rows, out);
-    for (int i = 0; i < rows * TSR_PANEL; i++) {
-        double want = 0.0, magnitude = 0.0;
-        for (int64_t l = 0; l < n; l++) {
-            double term = (double)x[i / TSR_PANEL * ldx + l] * tsr_f16_to_f32(scale[l]) * codes[l * TSR_PANEL + i % TSR_PANEL];
-            want += term;
-            magnitude += fabs(term);
-        }
-        check_near(c, out[i], want, magnitude * (8.0 + (double)n / 2) * 0x1p-24, "values8", i);
-    }
-    check_release(c);
 }
 
 static void unpack_values8(check *c, const tsr_wide *wide, int64_t blocks) {
@@ -217,7 +223,7 @@ static void reference(const sequence *q, int64_t token, int64_t head, double *we
     for (int64_t d = 0; d < s->dim_v; d++) out[d] /= sum;
 }
 
-/* bound: relative to the size of values, about 1. q8_0 keys meet queries of 8 bits in attend_segment. */
+/* bound: relative to the size of values, about 1 */
 static void compare(check *c, const sequence *q, double bound, const char *what) {
     const shape *s = &q->s;
     double *weight = malloc((size_t)(s->pos + s->tokens) * sizeof *weight), *out = malloc((size_t)s->dim_v * sizeof *out);
@@ -240,9 +246,9 @@ static void by_blocks(check *c, sequence *q, bool exact, double bound) {
     compare(c, q, bound, "attention by blocks");
 }
 
-static void by_segments(check *c, sequence *q, double bound) {
+static void by_segments(check *c, sequence *q, bool exact, double bound) {
     const shape *s = &q->s;
-    tsr_attention a = attention_of(c, q, true);
+    tsr_attention a = attention_of(c, q, exact);
     void *scratch = zeroed(tsr_attention_segment_bytes(s->dim_k));
     float *sum = zeroed((size_t)(2 * tsr_attention_partial_floats(s->heads, s->dim_v)) * sizeof(float));
     float *more = sum + tsr_attention_partial_floats(s->heads, s->dim_v);
@@ -266,7 +272,8 @@ static void attention_case(check *c, shape s, tsr_type type_k, tsr_type type_v) 
     bool rounds = c->kern->wide_attention[type_k]->elem != TSR_F32 || c->kern->wide_attention[type_v]->elem != TSR_F32;
     by_blocks(c, &q, true, 2e-5);
     if (rounds) by_blocks(c, &q, false, 0.04);
-    if (s.tokens < TSR_ATTENTION_BLOCK_MIN) by_segments(c, &q, type_k == TSR_Q8_0 ? 0.08 : 2e-5);
+    if (s.tokens < TSR_ATTENTION_BLOCK_MIN) by_segments(c, &q, true, 2e-5);
+    if (s.tokens < TSR_ATTENTION_BLOCK_MIN && rounds) by_segments(c, &q, false, 0.04);
     sequence_close(&q);
 }
 
@@ -346,7 +353,8 @@ void check_attention_kernels(check *c) {
     if (check_selected(c, "attention_panels")) {
         for (int rows = 1; rows <= TSR_NARROW_MAX; rows++) {
             narrow_f32(c, check_between(c, 1, 130), rows);
-            narrow_values8(c, 32 * check_between(c, 1, 8), rows);
+            if (c->kern->narrow_bf16[TSR_F16]) narrow_bf16(c, TSR_F16, 2 * check_between(c, 1, 70), rows);
+            if (c->kern->narrow_bf16[TSR_BF16]) narrow_bf16(c, TSR_BF16, 2 * check_between(c, 1, 70), rows);
         }
         for (int64_t blocks = 1; blocks <= 5; blocks++) {
             unpack_values8(c, c->kern->wide_f32, blocks);

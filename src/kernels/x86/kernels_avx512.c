@@ -147,25 +147,40 @@ static inline __m512 softcap(__m512 x, float cap) {
     return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ), x);
 }
 
+/* 2^x = 2^floor(x) p(f), 0 <= f < 1, p the minimax polynomial of degree 5 (1e-7 relative). Below the float range 0, of NaN NaN. */
+static inline __m512 exp2_ps(__m512 x) {
+    __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); /* of infinity 0 */
+    __m512 p = _mm512_set1_ps(0.00187757667f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.00898934009f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.0558263181f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.240153617f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693153073f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999999925f));
+    return _mm512_scalef_ps(p, x);
+}
+
 static float softmax_step__avx512(float *x, int64_t n, float scale, float cap, float *max, float *sum) {
+    const float log2e = 1.44269504088896341f;
     const __m512 least = _mm512_set1_ps(-INFINITY), by = _mm512_set1_ps(scale);
-    __m512 top = _mm512_set1_ps(*max), more = _mm512_setzero_ps();
+    __m512 top = least, more = _mm512_setzero_ps();
     for (int64_t i = 0; i < n; i += 16) {
         __mmask16 mask = lanes(n - i);
-        __m512 z = _mm512_mul_ps(_mm512_mask_loadu_ps(least, mask, x + i), by);
+        __m512 z = _mm512_mask_loadu_ps(least, mask, x + i);
         if (cap > 0.0f) {
-            z = softcap(z, cap);
+            z = softcap(_mm512_mul_ps(z, by), cap);
             _mm512_mask_storeu_ps(x + i, mask, z);
         }
         top = _mm512_max_ps(z, top); /* of a NaN and a number the second */
     }
-    float most = _mm512_reduce_max_ps(top), base = most == -INFINITY ? 0.0f : most;
-    float factor = most == *max ? 1.0f : expf(*max - base);
-    const __m512 again = cap > 0.0f ? _mm512_set1_ps(1.0f) : by, from = _mm512_set1_ps(base);
+    float unit = cap > 0.0f ? 1.0f : scale, most = _mm512_reduce_max_ps(top) * unit; /* scores times unit */
+    most = most > *max ? most : *max;
+    float base = most == -INFINITY ? 0.0f : most, factor = 1.0f;
+    if (most != *max) factor = _mm512_cvtss_f32(exp2_ps(_mm512_set1_ps((*max - base) * log2e)));
+    const __m512 times = _mm512_set1_ps(unit * log2e), minus = _mm512_set1_ps(base * log2e);
     for (int64_t i = 0; i < n; i += 16) {
         __mmask16 mask = lanes(n - i);
-        __m512 e = exp_ps(_mm512_fmsub_ps(_mm512_mask_loadu_ps(least, mask, x + i), again, from));
-        more = _mm512_mask_add_ps(more, mask, more, e);
+        __m512 e = exp2_ps(_mm512_fmsub_ps(_mm512_mask_loadu_ps(least, mask, x + i), times, minus));
+        more = _mm512_add_ps(more, e); /* 0 in lanes that do not exist */
         _mm512_mask_storeu_ps(x + i, mask, e);
     }
     *max = most;

@@ -107,27 +107,6 @@ TSR_INLINE void narrow_f32(const float *b, int64_t k, const float *x, int64_t ld
     }
 }
 
-/* out[R][16] = R rows of x times codes [n][16] times scale [n] */
-TSR_INLINE void narrow_s8(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, float *out, const int R) {
-    __m512 acc[ROWS][2];
-    for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    for (int64_t l = 0; l < n; l += TSR_PANEL) {
-        float scales[TSR_PANEL];
-        _mm512_storeu_ps(scales, half16((const uint8_t *)(scale + l)));
-        _mm_prefetch((const char *)codes + PREFETCH_BYTES, _MM_HINT_T1);
-        _mm_prefetch((const char *)codes + PREFETCH_BYTES + 64, _MM_HINT_T1);
-        _mm_prefetch((const char *)codes + PREFETCH_BYTES + 128, _MM_HINT_T1);
-        _mm_prefetch((const char *)codes + PREFETCH_BYTES + 192, _MM_HINT_T1);
-#pragma GCC unroll 4
-        for (int i = 0; i < TSR_PANEL; i++, codes += TSR_PANEL) {
-            __m512 w = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
-            w = _mm512_mul_ps(w, _mm512_set1_ps(scales[i]));
-            for (int r = 0; r < R; r++) acc[r][i % 2] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[r * ldx + l + i]), acc[r][i % 2]);
-        }
-    }
-    for (int r = 0; r < R; r++) _mm512_storeu_ps(out + r * TSR_PANEL, _mm512_add_ps(acc[r][0], acc[r][1]));
-}
-
 static void narrow_F32__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
     const float *b = (const float *)(const void *)(w->data + (size_t)p * w->panel_bytes);
     for (; rows > 0; rows -= ROWS, x += ROWS * ldx, out += ROWS * TSR_PANEL) {
@@ -144,25 +123,9 @@ static void narrow_F32__avx512(const tsr_packed *w, int64_t p, const float *x, i
     }
 }
 
-static void narrow_values8__avx512(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out) {
-    for (; rows > 0; rows -= ROWS, x += ROWS * ldx, out += ROWS * TSR_PANEL) {
-        switch (rows) {
-        case 1: narrow_s8(codes, scale, n, x, ldx, out, 1); break;
-        case 2: narrow_s8(codes, scale, n, x, ldx, out, 2); break;
-        case 3: narrow_s8(codes, scale, n, x, ldx, out, 3); break;
-        case 4: narrow_s8(codes, scale, n, x, ldx, out, 4); break;
-        case 5: narrow_s8(codes, scale, n, x, ldx, out, 5); break;
-        case 6: narrow_s8(codes, scale, n, x, ldx, out, 6); break;
-        case 7: narrow_s8(codes, scale, n, x, ldx, out, 7); break;
-        default: narrow_s8(codes, scale, n, x, ldx, out, 8); break;
-        }
-    }
-}
-
 void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k) {
     k->packed_narrow_f32[TSR_F16] = narrow_F16__avx512;
     k->packed_narrow_f32[TSR_BF16] = narrow_BF16__avx512;
     k->packed_narrow_f32[TSR_F32] = narrow_F32__avx512;
-    k->narrow_values8 = narrow_values8__avx512;
     k->packed_narrow_f32_name = "packed_narrow_f32_8x16__avx512";
 }

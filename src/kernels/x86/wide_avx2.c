@@ -181,33 +181,6 @@ TSR_INLINE void narrow_rows_f32(const float *b, int64_t k, const float *x, int64
         for (int h = 0; h < HALVES; h++) _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, sum[r][h]);
 }
 
-/* out[R][16] = R rows of x times codes [n][16] times scale [n] */
-TSR_INLINE void narrow_rows_s8(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, float *out, const int R) {
-    __m256 sum[NARROW_ROWS][HALVES];
-    for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
-    for (int64_t l = 0; l < n; l++, codes += TSR_PANEL) {
-        __m256 d = _mm256_set1_ps(_cvtsh_ss(scale[l])), b0 = _mm256_mul_ps(d, codes8(codes)), b1 = _mm256_mul_ps(d, codes8(codes + 8));
-        for (int r = 0; r < R; r++) {
-            __m256 a = _mm256_broadcast_ss(x + r * ldx + l);
-            sum[r][0] = _mm256_fmadd_ps(a, b0, sum[r][0]);
-            sum[r][1] = _mm256_fmadd_ps(a, b1, sum[r][1]);
-        }
-    }
-    for (int r = 0; r < R; r++)
-        for (int h = 0; h < HALVES; h++) _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, sum[r][h]);
-}
-
-static void narrow_values8__avx2(const int8_t *codes, const uint16_t *scale, int64_t n, const float *x, int64_t ldx, int rows, float *out) {
-    for (; rows > 0; rows -= NARROW_ROWS, x += NARROW_ROWS * ldx, out += NARROW_ROWS * TSR_PANEL) {
-        switch (rows) {
-        case 1: narrow_rows_s8(codes, scale, n, x, ldx, out, 1); break;
-        case 2: narrow_rows_s8(codes, scale, n, x, ldx, out, 2); break;
-        case 3: narrow_rows_s8(codes, scale, n, x, ldx, out, 3); break;
-        default: narrow_rows_s8(codes, scale, n, x, ldx, out, 4); break;
-        }
-    }
-}
-
 static void packed_narrow_F32__avx2(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
     const float *b = (const float *)(const void *)(w->data + (size_t)p * w->panel_bytes);
     for (; rows > 0; rows -= NARROW_ROWS, x += NARROW_ROWS * ldx, out += NARROW_ROWS * TSR_PANEL) {
@@ -288,7 +261,6 @@ void tsr_kernels_fill_wide_avx2(tsr_kernels *k) {
     k->wide_f32 = &wide_f32;
     k->wide_attention[TSR_F32] = k->wide_attention[TSR_F16] = k->wide_attention[TSR_BF16] = k->wide_attention[TSR_Q8_0] = &wide_f32;
     k->packed_narrow_f32[TSR_F32] = packed_narrow_F32__avx2;
-    k->narrow_values8 = narrow_values8__avx2;
     k->packed_narrow_f32[TSR_F16] = packed_narrow_f16__avx2;
     k->packed_narrow_f32[TSR_BF16] = packed_narrow_bf16__avx2;
     k->packed_narrow_f32_name = "packed_narrow_f32_4x16__avx2";
