@@ -115,6 +115,7 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
 
 void engine_close(engine *e) {
     free(e->kept);
+    tsr_lookup_close(e->lookup);
     tsr_session_close(e->session);
     tsr_model_close(e->model);
     memset(e, 0, sizeof *e);

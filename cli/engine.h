@@ -26,6 +26,7 @@ typedef struct engine {
     tsr_model *model;
     tsr_model_info info;
     tsr_session *session;
+    tsr_lookup *lookup; /* opened when first used, or NULL */
     tsr_token *kept; /* [tsr_session_capacity()]: the tokens in the KV cache, tsr_session_length() of them */
 } engine;
 

@@ -250,6 +250,22 @@ tsr_code tsr_sampler_accept(tsr_sampler *s, tsr_token token, tsr_error *err);
 void tsr_sampler_reset(tsr_sampler *s); /* forgets accepted tokens, restarts the random sequence */
 uint64_t tsr_sampler_seed(const tsr_sampler *s);
 
+/* ------------------------------------------------------------------------------------------- speculation */
+
+/* Prompt lookup (Saxena 2023; doc/speculation.md): guesses the next tokens from where the text was like this before, and computes them in the
+ * pass of the last one. What comes out is exactly what it would be without, sooner where a text repeats itself or its prompt. */
+typedef struct tsr_lookup tsr_lookup;
+/* max_draft: tokens of a guess, 1 to 7; 0: 7. How many pay is found out on the way. Close it before the session. */
+tsr_lookup *tsr_lookup_open(tsr_session *session, int max_draft, tsr_error *err);
+void tsr_lookup_close(tsr_lookup *l);
+/* prompt[n]: the tokens that the session holds, with logits of the last. */
+tsr_code tsr_lookup_begin(tsr_lookup *l, const tsr_token *prompt, size_t n, tsr_error *err);
+/* The next token, which the sampler has chosen and accepted; the one before it has been evaluated. The session may be some tokens ahead of the
+ * text until the next call: truncate it to what you keep before anything else is done with it, and begin again after that. */
+tsr_code tsr_lookup_next(tsr_lookup *l, tsr_sampler *sampler, tsr_token *out, tsr_error *err);
+typedef struct tsr_lookup_stats { uint64_t n_passes, n_drafted, n_accepted; } tsr_lookup_stats;
+void tsr_lookup_get_stats(const tsr_lookup *l, tsr_lookup_stats *out);
+
 /* ----------------------------------------------------------------------------------------------- quantise */
 
 typedef struct tsr_quantize_params {

@@ -1,6 +1,7 @@
 /* session.c: one sequence: its KV cache, its working memory, its threads; and passes over several sequences. */
 #include "core/memory.h"
 #include "engine/model.h"
+#include "engine/session.h"
 #include "model/forward.h"
 
 #include <stdlib.h>
@@ -128,7 +129,7 @@ static void use_threads(const tsr_session *s, size_t n) {
     tsr_pool_use(s->pool, n > FEW_TOKENS ? s->stats.n_threads_prompt : s->stats.n_threads);
 }
 
-tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
+static tsr_code eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, double *elapsed, tsr_error *err) {
     tsr_code code = check_tokens(s, tokens, n, want, err);
     if (code != TSR_OK) return code;
     double start = seconds();
@@ -150,9 +151,34 @@ tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr
         return code; /* what was written past `length` in the cache is as good as forgotten */
     }
     s->length += n;
-    count(s, n, seconds() - start);
+    *elapsed = seconds() - start;
     return TSR_OK;
 }
+
+tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
+    double elapsed;
+    tsr_code code = eval(s, tokens, n, want, &elapsed, err);
+    if (code == TSR_OK) count(s, n, elapsed);
+    return code;
+}
+
+/* --- speculation ----------------------------------------------------------------------------------------------------------- */
+
+size_t tsr_session_verify_most(const tsr_session *s) { return s->forward.n_batch < TSR_VERIFY_MAX ? (size_t)s->forward.n_batch : TSR_VERIFY_MAX; }
+
+tsr_code tsr_session_verify(tsr_session *s, const tsr_token *tokens, size_t n, tsr_error *err) {
+    double elapsed;
+    if (n > TSR_VERIFY_MAX) return tsr_fail(err, TSR_E_ARG, "%zu tokens to verify: at most %d", n, TSR_VERIFY_MAX);
+    s->forward.rows_alone = true;
+    tsr_code code = eval(s, tokens, n, TSR_LOGITS_ALL, &elapsed, err);
+    s->forward.rows_alone = false;
+    if (code == TSR_OK) count(s, 1, elapsed);
+    return code;
+}
+
+void tsr_session_count_accepted(tsr_session *s) { s->stats.n_generated++; }
+
+size_t tsr_session_n_logits(const tsr_session *s) { return s->n_logits; }
 
 /* --- several sessions ------------------------------------------------------------------------------------------------------ */
 
