@@ -46,21 +46,32 @@ typedef struct tsr_expert_rows {
     int64_t first, rows;           /* rows [first, first + rows) of x and y, rows >= 1 */
 } tsr_expert_rows;
 
-/* One product for all threads of a pool: y[m, n] = x[m, k] W^T, with experts each row by the W of its expert. */
-typedef struct tsr_matmul {
-    const tsr_kernels *kern;
-    tsr_pool *pool;
-    uint8_t *scratch;              /* tsr_matmul_scratch_bytes(largest k) for each thread, 64-byte aligned */
-    size_t scratch_bytes;          /* of one thread */
-    void *work;                    /* tsr_matmul_work_bytes(largest m, most experts, largest k), 64-byte aligned */
+/* One weight of a product, and what becomes of its results: y (+)= x W^T + bias. */
+typedef struct tsr_output {
     const tsr_weight *w;
-    const tsr_expert_rows *experts; /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: w is one matrix */
-    int64_t n_experts;
-    const float *x;                /* [m, k], rows ldx apart */
-    int64_t ldx, m;
+    const float *bias;             /* [n], or NULL */
     float *y;                      /* [m, n], rows ldy apart */
     int64_t ldy;
-} tsr_matmul;
+    bool add;                      /* to what is in y, instead of overwriting it */
+} tsr_output;
+
+/* One product for all threads of a pool: every row of x with one weight or several of the same k; with experts, each row with the matrix of its
+ * expert. Where the weights' buffers allow it, rows are normed and converted once for all outputs, in one run of the pool. */
+typedef struct tsr_product {
+    const tsr_kernels *kern;
+    tsr_pool *pool;
+    uint8_t *scratch;              /* tsr_product_scratch_bytes(largest k) for each thread, 64-byte aligned */
+    size_t scratch_bytes;          /* of one thread */
+    void *work;                    /* tsr_product_work_bytes(largest m, most experts, largest k), 64-byte aligned */
+    tsr_rows x;                    /* rows of k, perhaps picked and normed on the way */
+    int64_t m;
+    tsr_output out[TSR_MAX_OUTPUTS];
+    int n_out;
+    /* Not NULL: there are two outputs of the same n, and the first becomes y (+)= gate(first, second). The second's y may be overwritten or not. */
+    tsr_gate_fn gate;
+    const tsr_expert_rows *experts; /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: weights are one matrix */
+    int64_t n_experts;
+} tsr_product;
 
 struct tsr_buffer_type {
     const char *name;                                                   /* "host" */
@@ -80,7 +91,9 @@ struct tsr_buffer_type {
     void (*row)(const tsr_weight *w, const tsr_kernels *kern, int64_t row, float *out);
     const char *(*layout)(const tsr_weight *w);                         /* "gguf" */
     const char *(*kernel)(const tsr_weight *w, const tsr_kernels *kern, tsr_op op, int64_t m); /* for m rows; "-": op multiplies nothing */
-    void (*matmul)(const tsr_matmul *job);
+    /* Can it compute p, of whose outputs it holds all weights, at once? NULL: it takes one output alone, and rows as they are in x. */
+    bool (*fuses)(const tsr_product *p);
+    void (*multiply)(const tsr_product *p);
 };
 
 /* What types that hold tensors themselves share: memory (alloc, free), and taking the next n bytes of it (NULL and an error that names
@@ -96,8 +109,8 @@ extern const tsr_buffer_type tsr_buffer_host_copied;
 
 /* Weights in the order of the packed kernels (kernels/packed.h). */
 extern const tsr_buffer_type tsr_buffer_packed;
-/* Its share of tsr_matmul_work_bytes. */
-bool tsr_packed_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
+/* Its share of tsr_product_work_bytes. */
+bool tsr_packed_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
 
 /* The one place that decides where a tensor goes: the first type of the ranking that does not refuse. *reason says why
  * better-ranked types refused ("" when the first took it). NULL when none takes it; then *reason is the last refusal. */
@@ -107,12 +120,15 @@ const tsr_buffer_type *tsr_buffer_select(const tsr_buffer_type *const *ranking, 
 /* The GGUF bytes of a host weight's matrix, or the panels of a packed one's; expert 0 of plain matrices. */
 const uint8_t *tsr_weight_matrix(const tsr_weight *w, int64_t expert, size_t matrix_bytes);
 
-/* Runs job with the kernel of the buffer type that holds job->w: all experts in one call, but parts that differ one by one. */
-void tsr_matmul_run(const tsr_matmul *job);
+/* Appends an output to p: y[m, n] = x W^T + bias, rows of y one after the other. */
+void tsr_product_output(tsr_product *p, const tsr_weight *w, const float *bias, float *y);
 
-/* Memory that a product of any buffer type needs: shared, and for each thread. False when it does not fit a size_t.
+/* Computes p with the kernels of the buffer types that hold its weights: at once where they allow it, else output by output. */
+void tsr_product_run(const tsr_product *p);
+
+/* Memory that a product of any buffer types needs: shared, and for each thread. False when it does not fit a size_t.
  * max_experts: 1 for plain matrices. */
-bool tsr_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
-size_t tsr_matmul_scratch_bytes(int64_t max_k);
+bool tsr_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
+size_t tsr_product_scratch_bytes(int64_t max_k);
 
 #endif

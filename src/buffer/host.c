@@ -55,17 +55,20 @@ static const char *host_kernel(const tsr_weight *w, const tsr_kernels *kern, tsr
     return op == TSR_OP_MATMUL || op == TSR_OP_MATMUL_EXPERTS || op == TSR_OP_ROWS_MATMUL ? kern->tile_name : "-";
 }
 
-static void host_expert(const tsr_matmul *job, const tsr_expert_rows *rows) {
-    const tsr_weight *w = job->w;
+static void host_expert(const tsr_product *p, const tsr_expert_rows *rows) {
+    const tsr_output *out = &p->out[0];
+    const tsr_weight *w = out->w;
     const tsr_matrix matrix = {tsr_weight_matrix(w, rows->expert, (size_t)w->n * w->row_bytes), w->type, w->n, w->k, w->row_bytes};
-    tsr_matmul_f32(job->kern, job->pool, &matrix, job->x + rows->first * job->ldx, job->ldx, rows->rows, job->y + rows->first * job->ldy,
-                   job->ldy, (float *)(void *)job->scratch, job->scratch_bytes);
+    float *y = out->y + rows->first * out->ldy;
+    tsr_matmul_f32(p->kern, p->pool, &matrix, p->x.x + rows->first * p->x.ldx, p->x.ldx, rows->rows, y, out->ldy, out->add,
+                   (float *)(void *)p->scratch, p->scratch_bytes);
+    for (int64_t i = 0; out->bias && i < rows->rows; i++) p->kern->axpy_f32(1.0f, out->bias, y + i * out->ldy, w->n);
 }
 
-static void host_matmul(const tsr_matmul *job) {
-    const tsr_expert_rows all = {0, 0, job->m};
-    if (!job->experts) host_expert(job, &all);
-    for (int64_t i = 0; job->experts && i < job->n_experts; i++) host_expert(job, &job->experts[i]);
+static void host_multiply(const tsr_product *p) {
+    const tsr_expert_rows all = {0, 0, p->m};
+    if (!p->experts) host_expert(p, &all);
+    for (int64_t i = 0; p->experts && i < p->n_experts; i++) host_expert(p, &p->experts[i]);
 }
 
 const tsr_buffer_type tsr_buffer_host_mapped = {
@@ -77,7 +80,7 @@ const tsr_buffer_type tsr_buffer_host_mapped = {
     .row = host_row,
     .layout = host_layout,
     .kernel = host_kernel,
-    .matmul = host_matmul,
+    .multiply = host_multiply,
 };
 
 const tsr_buffer_type tsr_buffer_host_copied = {
@@ -91,5 +94,5 @@ const tsr_buffer_type tsr_buffer_host_copied = {
     .row = host_row,
     .layout = host_layout,
     .kernel = host_kernel,
-    .matmul = host_matmul,
+    .multiply = host_multiply,
 };

@@ -89,22 +89,36 @@ static const char *packed_kernel(const tsr_weight *w, const tsr_kernels *kern, t
 /* Bytes of the list of groups, at the start of the workspace. */
 static size_t groups_bytes(int64_t n) { return ((size_t)n * sizeof(tsr_group) + 63) & ~(size_t)63; }
 
-bool tsr_packed_matmul_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out) {
+bool tsr_packed_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out) {
     return tsr_packed_work_bytes(max_m, max_experts, max_k, out) && tsr_add_size(*out, groups_bytes(max_experts), out);
 }
 
-static void packed_matmul(const tsr_matmul *job) {
-    tsr_group *groups = job->work;
-    int64_t n = job->experts ? job->n_experts : 1;
-    if (!job->experts) groups[0] = (tsr_group){expert_of(job->w, 0).data, 0, job->m};
-    for (int64_t i = 0; job->experts && i < n; i++) {
-        const tsr_expert_rows *rows = &job->experts[i];
-        groups[i] = (tsr_group){expert_of(job->w, rows->expert).data, rows->first, rows->rows};
+static bool packed_fuses(const tsr_product *p) {
+    const tsr_weight *first = p->out[0].w;
+    for (int i = 1; i < p->n_out; i++)
+        if (!tsr_packed_fuses(p->kern, first->type, p->out[i].w->type)) return false;
+    return !p->gate || first->type == p->out[1].w->type;
+}
+
+/* The matrices of an expert and its rows. */
+static tsr_group group_of(const tsr_product *p, const tsr_expert_rows *rows) {
+    tsr_group group = {.first = rows->first, .rows = rows->rows};
+    for (int i = 0; i < p->n_out; i++) group.data[i] = expert_of(p->out[i].w, rows->expert).data;
+    return group;
+}
+
+static void packed_multiply(const tsr_product *p) {
+    tsr_group *groups = p->work;
+    const tsr_expert_rows all = {0, 0, p->m};
+    int64_t n = p->experts ? p->n_experts : 1;
+    for (int64_t i = 0; i < n; i++) groups[i] = group_of(p, p->experts ? &p->experts[i] : &all);
+    tsr_packed_product product = {.kern = p->kern, .pool = p->pool, .x = p->x, .n_out = p->n_out, .gate = p->gate, .groups = groups,
+                                  .n_groups = n, .work = (uint8_t *)p->work + groups_bytes(n), .scratch = p->scratch,
+                                  .scratch_bytes = p->scratch_bytes};
+    for (int i = 0; i < p->n_out; i++) {
+        const tsr_output *out = &p->out[i];
+        product.out[i] = (tsr_packed_output){out->w->packed, out->bias, out->y, out->ldy, out->add};
     }
-    const tsr_packed_product product = {.kern = job->kern, .pool = job->pool, .w = job->w->packed, .groups = groups, .n_groups = n,
-                                        .x = job->x, .ldx = job->ldx, .y = job->y, .ldy = job->ldy,
-                                        .work = (uint8_t *)job->work + groups_bytes(n),
-                                        .scratch = job->scratch, .scratch_bytes = job->scratch_bytes};
     tsr_packed_multiply(&product);
 }
 
@@ -119,5 +133,6 @@ const tsr_buffer_type tsr_buffer_packed = {
     .row = packed_row,
     .layout = packed_layout,
     .kernel = packed_kernel,
-    .matmul = packed_matmul,
+    .fuses = packed_fuses,
+    .multiply = packed_multiply,
 };

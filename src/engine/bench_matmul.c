@@ -105,24 +105,24 @@ static void run_host(const product *r) {
     const tsr_bench_weights *w = &r->b->weights;
     for (int64_t g = 0; g < r->n_groups; g++) {
         const tsr_group *group = &r->groups[g];
-        const tsr_matrix matrix = {group->data, w->type, r->n, w->k, w->row_bytes};
-        tsr_matmul_f32(r->b->kern, r->b->pool, &matrix, r->x + group->first * w->k, w->k, group->rows, r->y + group->first * r->n, r->n,
+        const tsr_matrix matrix = {group->data[0], w->type, r->n, w->k, w->row_bytes};
+        tsr_matmul_f32(r->b->kern, r->b->pool, &matrix, r->x + group->first * w->k, w->k, group->rows, r->y + group->first * r->n, r->n, false,
                        (float *)(void *)r->scratch, r->scratch_bytes);
     }
 }
 
 static void run_packed(const product *r) {
     const tsr_bench_weights *w = &r->b->weights;
-    tsr_packed_product p = {.kern = r->b->kern, .pool = r->b->pool, .w = w->packed, .groups = r->groups, .n_groups = r->n_groups, .x = r->x,
-                            .ldx = w->k, .y = r->y, .ldy = r->n, .work = r->work, .scratch = r->scratch, .scratch_bytes = r->scratch_bytes};
-    p.w.n = r->n; /* the first panels of the matrix */
+    tsr_packed_product p = {.kern = r->b->kern, .pool = r->b->pool, .x = {.x = r->x, .ldx = w->k, .k = w->k},
+                            .out = {{.w = w->packed, .y = r->y, .ldy = r->n}}, .n_out = 1, .groups = r->groups, .n_groups = r->n_groups, .work = r->work, .scratch = r->scratch, .scratch_bytes = r->scratch_bytes};
+    p.out[0].w.n = r->n; /* the first panels of the matrix */
     tsr_packed_multiply(&p);
 }
 
 /* One call, with the matrices that come next. */
 static void call(product *r) {
     const tsr_bench_weights *w = &r->b->weights;
-    for (int64_t g = 0; g < r->n_groups; g++) r->groups[g].data = w->data + (size_t)((r->next + g) % r->ring) * w->matrix_bytes;
+    for (int64_t g = 0; g < r->n_groups; g++) r->groups[g].data[0] = w->data + (size_t)((r->next + g) % r->ring) * w->matrix_bytes;
     if (w->host) run_host(r);
     else run_packed(r);
     r->next = (r->next + r->n_groups) % r->ring;

@@ -13,7 +13,7 @@ static int64_t residual_blocks(int64_t blocks) { return (blocks + RESIDUAL_SHARE
 /* The workspace: what tsr_act8 points to, then per row the largest magnitudes [blocks], then the energies [blocks]. */
 typedef struct plan {
     int64_t blocks, rows, entries, pairs;
-    size_t codes, scale, start, block, max, energy, total;
+    size_t codes, scale, block, max, energy, start[TSR_ACT8_LAYOUTS], total;
 } plan;
 
 static size_t reserve(plan *p, int64_t count, size_t size) {
@@ -24,7 +24,7 @@ static size_t reserve(plan *p, int64_t count, size_t size) {
 
 static int64_t group_count(int64_t rows) { return (rows + TSR_ACT8_GROUP - 1) / TSR_ACT8_GROUP; }
 
-static plan lay_out(int64_t m, int64_t k) {
+static plan lay_out(int n_layouts, int64_t m, int64_t k) {
     bool paired = m <= TSR_ACT8_PAIRED;
     plan p = {.blocks = (k + TSR_BLOCK_K - 1) / TSR_BLOCK_K};
     p.rows = paired ? 2 * m : m;
@@ -33,17 +33,17 @@ static plan lay_out(int64_t m, int64_t k) {
     int64_t groups = group_count(p.rows), lanes = groups * TSR_ACT8_GROUP;
     p.codes = reserve(&p, lanes * p.entries, TSR_BLOCK_K);
     p.scale = reserve(&p, lanes * p.entries, sizeof(float));
-    p.start = reserve(&p, lanes * p.entries, 2 * sizeof(int32_t));
     p.block = reserve(&p, groups * p.entries, sizeof(int32_t));
     p.max = reserve(&p, m * p.blocks, sizeof(float));
     p.energy = reserve(&p, groups * p.blocks, sizeof(float));
+    for (int l = 0; l < n_layouts; l++) p.start[l] = reserve(&p, lanes * p.entries, 2 * sizeof(int32_t));
     return p;
 }
 
 bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out) {
     if (m > INT64_MAX / 128 / (k + 64)) return false;
     /* paired rows of small m may take more than the single rows of a larger one */
-    size_t most = lay_out(m, k).total, paired = m > TSR_ACT8_PAIRED ? lay_out(TSR_ACT8_PAIRED, k).total : 0;
+    size_t most = lay_out(TSR_ACT8_LAYOUTS, m, k).total, paired = m > TSR_ACT8_PAIRED ? lay_out(TSR_ACT8_LAYOUTS, TSR_ACT8_PAIRED, k).total : 0;
     *out = most > paired ? most : paired;
     return true;
 }
@@ -97,10 +97,11 @@ static void choose_pairs(const plan *p, const float *max, int64_t rows, float *e
     }
 }
 
+/* What one thread works on. */
 typedef struct row_view {
-    const tsr_act8 *a;
-    const tsr_kernels *kern;
-    const tsr_layout *layout;
+    const tsr_act8 *a; /* [s->n_layouts] */
+    const tsr_act8_source *s;
+    const plan *p;
 } row_view;
 
 /* Where the entries of a row are. */
@@ -127,14 +128,31 @@ static void put_codes(const lane *l, int64_t e, const int8_t codes[TSR_BLOCK_K],
     l->scale[e * l->lanes] = scale;
 }
 
-/* The sums of each half's codes of entry e. */
-static void put_sums(const row_view *v, const lane *l, int64_t e, float scale, const int32_t sums[2]) {
-    bool whole = v->layout->group_k == TSR_BLOCK_K;
+/* The sums of each half's codes of entry e, for layout i. */
+static void put_layout_sums(const row_view *v, int i, const lane *l, int64_t e, float scale, const int32_t sums[2]) {
+    const tsr_layout *layout = v->s->layouts[i];
+    bool whole = layout->group_k == TSR_BLOCK_K;
     int32_t both[2] = {whole ? sums[0] + sums[1] : sums[0], sums[1]};
     for (int h = 0; h < 2; h++) {
         int64_t at = l->sums + (2 * e + h) * l->lanes;
-        if (v->layout->has_min) v->a->sum[at] = scale * (float)both[h];
-        else v->a->start[at] = -v->layout->offset * both[h];
+        if (layout->has_min) v->a[i].sum[at] = scale * (float)both[h];
+        else v->a[i].start[at] = -layout->offset * both[h];
+    }
+}
+
+static void put_sums(const row_view *v, const lane *l, int64_t e, float scale, const int32_t sums[2]) {
+    for (int i = 0; i < v->s->n_layouts; i++) put_layout_sums(v, i, l, e, scale, sums);
+}
+
+/* Those of entries e and e + 1, a pair of scales scale * more and scale. */
+static void put_pair_sums(const row_view *v, const lane *l, int64_t e, float scale, int32_t sums[2][2]) {
+    static const int32_t none[2] = {0, 0};
+    int32_t both[2]; /* with min, the first has both */
+    for (int h = 0; h < 2; h++) both[h] = sums[0][h] * (1 << TSR_ACT8_PAIR_SHIFT) + sums[1][h];
+    for (int i = 0; i < v->s->n_layouts; i++) {
+        bool has_min = v->s->layouts[i]->has_min;
+        put_layout_sums(v, i, l, e, scale, has_min ? both : sums[0]);
+        put_layout_sums(v, i, l, e + 1, has_min ? 0.0f : scale, has_min ? none : sums[1]);
     }
 }
 
@@ -155,7 +173,7 @@ static void put_entry(const row_view *v, const lane *l, int64_t e, const float *
     float scale = max / 127.0f;
     int8_t codes[TSR_BLOCK_K];
     int32_t sums[2];
-    quantize(v->kern, x, max, 1.0f, codes, sums, residual);
+    quantize(v->s->kern, x, max, 1.0f, codes, sums, residual);
     put_codes(l, e, codes, scale);
     put_sums(v, l, e, scale, sums);
 }
@@ -166,19 +184,11 @@ static void put_pair(const row_view *v, const lane *l, int64_t e, const float *x
     float scale = max / 127.0f, residual[TSR_BLOCK_K];
     int8_t codes[2][TSR_BLOCK_K];
     int32_t sums[2][2];
-    quantize(v->kern, x, max, 1.0f, codes[0], sums[0], residual);
-    quantize(v->kern, residual, max, more, codes[1], sums[1], NULL);
+    quantize(v->s->kern, x, max, 1.0f, codes[0], sums[0], residual);
+    quantize(v->s->kern, residual, max, more, codes[1], sums[1], NULL);
     put_codes(l, e, codes[0], scale);
     put_codes(l, e + 1, codes[1], scale / more);
-    if (v->layout->has_min) { /* the first has both */
-        static const int32_t none[2] = {0, 0};
-        for (int h = 0; h < 2; h++) sums[0][h] = sums[0][h] * (1 << TSR_ACT8_PAIR_SHIFT) + sums[1][h];
-        put_sums(v, l, e, scale / more, sums[0]);
-        put_sums(v, l, e + 1, 0.0f, none);
-    } else {
-        put_sums(v, l, e, scale, sums[0]);
-        put_sums(v, l, e + 1, scale, sums[1]);
-    }
+    put_pair_sums(v, l, e, scale / more, sums);
 }
 
 /* The lane after the last row, where there is one. */
@@ -195,94 +205,117 @@ static void put_padding(const row_view *v) {
     }
 }
 
-/* Row r of x, whose rounding errors are a row of their own. */
-static void put_paired_row(const row_view *v, const plan *p, int64_t r, const float *x, const float *max) {
+/* Row r, whose rounding errors are a row of their own. */
+static void put_paired_row(const row_view *v, int64_t r, const float *x, const float *max) {
     float residual[TSR_BLOCK_K], residual_max;
     lane first = lane_of(v->a, 2 * r), second = lane_of(v->a, 2 * r + 1);
-    for (int64_t b = 0; b < p->blocks; b++) {
+    for (int64_t b = 0; b < v->p->blocks; b++) {
         v->a->block[b] = (int32_t)b;
         put_entry(v, &first, b, x + b * TSR_BLOCK_K, max[b], residual);
-        v->kern->act8_max(residual, 1, &residual_max);
+        v->s->kern->act8_max(residual, 1, &residual_max);
         put_entry(v, &second, b, residual, residual_max, NULL);
     }
 }
 
-static void put_row(const row_view *v, const plan *p, int64_t r, const float *x, const float *max) {
+static void put_row(const row_view *v, int64_t r, const float *x, const float *max) {
+    const plan *p = v->p;
     const int32_t *block = v->a->block + r / TSR_ACT8_GROUP * p->entries;
     lane l = lane_of(v->a, r);
     for (int64_t e = 0; e < 2 * p->pairs; e += 2) put_pair(v, &l, e, x + block[e] * TSR_BLOCK_K, max[block[e]]);
     for (int64_t e = 2 * p->pairs; e < p->entries; e++) put_entry(v, &l, e, x + block[e] * TSR_BLOCK_K, max[block[e]], NULL);
 }
 
-size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k) {
-    plan p = lay_out(m, k);
+bool tsr_act8_same_sums(const tsr_layout *a, const tsr_layout *b) {
+    return a->has_min == b->has_min && a->group_k == b->group_k && (a->has_min || a->offset == b->offset);
+}
+
+size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k) {
+    plan p = lay_out(n_layouts, m, k);
     uint8_t *base = work;
-    *a = (tsr_act8){
-        .rows = p.rows,
-        .entries = p.entries,
-        .pairs = p.pairs,
-        .codes = (int8_t *)(base + p.codes),
-        .scale = (float *)(void *)(base + p.scale),
-        .start = (int32_t *)(void *)(base + p.start),
-        .sum = (float *)(void *)(base + p.start),
-        .block = (int32_t *)(void *)(base + p.block),
-        .max = (float *)(void *)(base + p.max),
-        .energy = (float *)(void *)(base + p.energy),
-    };
+    for (int l = 0; l < n_layouts; l++)
+        a[l] = (tsr_act8){
+            .rows = p.rows,
+            .entries = p.entries,
+            .pairs = p.pairs,
+            .codes = (int8_t *)(base + p.codes),
+            .scale = (float *)(void *)(base + p.scale),
+            .start = (int32_t *)(void *)(base + p.start[l]),
+            .sum = (float *)(void *)(base + p.start[l]),
+            .block = (int32_t *)(void *)(base + p.block),
+            .max = (float *)(void *)(base + p.max),
+            .energy = (float *)(void *)(base + p.energy),
+        };
     return p.total;
 }
 
-/* What one thread of a job works on. */
-typedef struct source {
-    const plan *p;
-    const float *x;
-    int64_t ldx, m;
-} source;
-
-static void find_max(const row_view *v, const source *s, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; r++) v->kern->act8_max(s->x + r * s->ldx, s->p->blocks, v->a->max + r * s->p->blocks);
+tsr_act8 tsr_act8_rows(const tsr_act8 *a, int64_t first, int64_t rows) {
+    int64_t lanes = first * a->entries;
+    tsr_act8 part = *a;
+    part.rows = rows;
+    part.codes += lanes * TSR_BLOCK_K;
+    part.scale += lanes;
+    part.start += 2 * lanes;
+    part.sum += 2 * lanes;
+    part.block += first / TSR_ACT8_GROUP * a->entries;
+    return part;
 }
 
-static void choose_group(const row_view *v, const source *s, int64_t g) {
-    int64_t blocks = s->p->blocks, first = g * TSR_ACT8_GROUP;
-    choose_pairs(s->p, v->a->max + first * blocks, tsr_act8_group_rows(v->a, g), v->a->energy + g * blocks, v->a->block + g * s->p->entries);
-}
+/* Up to 8 rows on their way: each is read, and normed, once. */
+typedef struct few_rows {
+    int64_t begin, end;
+    const float *x[TSR_ACT8_GROUP];
+} few_rows;
 
-static void put_rows(const row_view *v, const source *s, int64_t begin, int64_t end) {
+static float *max_of(const row_view *v, int64_t r) { return v->a->max + r * v->p->blocks; }
+
+static few_rows read_rows(const row_view *v, int64_t begin, int64_t end) {
+    const tsr_act8_source *s = v->s;
+    few_rows rows = {.begin = begin, .end = end};
     for (int64_t r = begin; r < end; r++) {
-        const float *x = s->x + r * s->ldx, *max = v->a->max + r * s->p->blocks;
-        if (s->p->pairs > 0) put_row(v, s->p, r, x, max);
-        else put_paired_row(v, s->p, r, x, max);
+        const float *x = tsr_rows_read(&s->x, s->kern, r, s->buffer ? s->buffer + (r - begin) * s->x.k : NULL);
+        s->kern->act8_max(x, v->p->blocks, max_of(v, r));
+        rows.x[r - begin] = x;
+    }
+    return rows;
+}
+
+static void choose_group(const row_view *v, int64_t g) {
+    if (v->p->pairs == 0) return;
+    choose_pairs(v->p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * v->p->blocks, v->a->block + g * v->p->entries);
+}
+
+static void put_rows(const row_view *v, const few_rows *rows) {
+    for (int64_t r = rows->begin; r < rows->end; r++) {
+        if (v->p->pairs > 0) put_row(v, r, rows->x[r - rows->begin], max_of(v, r));
+        else put_paired_row(v, r, rows->x[r - rows->begin], max_of(v, r));
     }
 }
 
-/* Threads share the rows of a group where there are fewer groups than threads: then they meet twice on the way. */
-static void quantize_together(const row_view *v, const source *s, tsr_pool *pool, int i, int n) {
+/* Where there are fewer groups than threads, these share the rows of a group, at most 8 for each: then they meet twice on the way. */
+static void quantize_together(const row_view *v, tsr_pool *pool, int i, int n) {
     int64_t begin, end, first, last;
-    tsr_split(s->m, 1, i, n, &begin, &end);
-    find_max(v, s, begin, end);
+    tsr_split(v->s->m, 1, i, n, &begin, &end);
+    few_rows rows = read_rows(v, begin, end);
     tsr_pool_barrier(pool, i);
-    tsr_split(group_count(s->m), 1, i, n, &first, &last);
-    for (int64_t g = first; g < last && s->p->pairs > 0; g++) choose_group(v, s, g);
+    tsr_split(group_count(v->s->m), 1, i, n, &first, &last);
+    for (int64_t g = first; g < last; g++) choose_group(v, g);
     tsr_pool_barrier(pool, i);
-    put_rows(v, s, begin, end);
+    put_rows(v, &rows);
 }
 
-void tsr_act8_quantize(const tsr_act8 *a, const tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx, int64_t m,
-                       int64_t k, tsr_pool *pool, int i, int n) {
-    const plan p = lay_out(m, k);
-    const row_view v = {a, kern, layout};
-    const source s = {&p, x, ldx, m};
+void tsr_act8_quantize(const tsr_act8 *a, const tsr_act8_source *s, tsr_pool *pool, int i, int n) {
+    const plan p = lay_out(s->n_layouts, s->m, s->x.k);
+    const row_view v = {a, s, &p};
     int64_t first, last;
-    if (pool && group_count(m) < n) {
-        quantize_together(&v, &s, pool, i, n);
+    if (pool && group_count(s->m) < n) {
+        quantize_together(&v, pool, i, n);
     } else {
-        tsr_split(group_count(m), 1, i, n, &first, &last);
+        tsr_split(group_count(s->m), 1, i, n, &first, &last);
         for (int64_t g = first; g < last; g++) {
-            int64_t begin = g * TSR_ACT8_GROUP, end = begin + TSR_ACT8_GROUP < m ? begin + TSR_ACT8_GROUP : m;
-            find_max(&v, &s, begin, end);
-            if (p.pairs > 0) choose_group(&v, &s, g);
-            put_rows(&v, &s, begin, end);
+            int64_t begin = g * TSR_ACT8_GROUP, end = begin + TSR_ACT8_GROUP < s->m ? begin + TSR_ACT8_GROUP : s->m;
+            few_rows rows = read_rows(&v, begin, end);
+            choose_group(&v, g);
+            put_rows(&v, &rows);
         }
     }
     if (i == 0) put_padding(&v);

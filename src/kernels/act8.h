@@ -11,6 +11,7 @@
 
 #include "core/threads.h"
 #include "kernels/packed.h"
+#include "kernels/rows.h"
 
 /* Rows are stored in groups of 8, side by side, so that a kernel walks one stream: element (entry, ..., lane) with `lanes` the rows of the
  * group rounded up to 1 or an even number; a lane without a row holds zeros. Every group has the memory of 8 lanes. */
@@ -51,17 +52,35 @@ enum { TSR_ACT8_PAIRED = 2 };
 /* Blocks whose largest magnitude is at most this count as zeros. */
 #define TSR_ACT8_SMALL 0x1p-100f
 
-/* Bytes of workspace for up to m rows of k activations, any layout. False when it does not fit a size_t. */
+/* Activations serve weights of several layouts at once: as many tsr_act8 as there are layouts with sums of their own, at most this many, which
+ * differ in start and sum alone. */
+enum { TSR_ACT8_LAYOUTS = 3 };
+
+/* Do both layouts take the same sums? */
+bool tsr_act8_same_sums(const tsr_layout *a, const tsr_layout *b);
+
+/* Bytes of workspace for up to m rows of k activations, any TSR_ACT8_LAYOUTS layouts. False when it does not fit a size_t. */
 bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
 
 struct tsr_kernels;
 
-/* Lays out *a for m rows of k activations in work (64-byte aligned) and returns how many bytes of it it takes. */
-size_t tsr_act8_place(tsr_act8 *a, void *work, int64_t m, int64_t k);
+/* Lays out a[n_layouts] for m rows of k activations in work (64-byte aligned) and returns how many bytes of it they take. */
+size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k);
 
-/* Quantises x [m, k], rows ldx apart, for products with weights of `layout`, into what *a points to. All n threads of a pool's job
- * call it together; it is complete when it returns. pool NULL (then i = 0, n = 1): the caller alone. */
-void tsr_act8_quantize(const tsr_act8 *a, const struct tsr_kernels *kern, const tsr_layout *layout, const float *x, int64_t ldx, int64_t m,
-                       int64_t k, tsr_pool *pool, int i, int n);
+/* Activations to quantise: m rows of x for products with weights of layouts[n_layouts], into what a[n_layouts] point to. */
+typedef struct tsr_act8_source {
+    const struct tsr_kernels *kern;
+    const tsr_layout *const *layouts;
+    int n_layouts;
+    tsr_rows x;
+    int64_t m;
+    float *buffer; /* [8][k] of the calling thread, for rows that are normed; else it may be NULL */
+} tsr_act8_source;
+
+/* All n threads of a pool's job call it together; it is complete when it returns. pool NULL (then i = 0, n = 1): the caller alone. */
+void tsr_act8_quantize(const tsr_act8 *a, const tsr_act8_source *s, tsr_pool *pool, int i, int n);
+
+/* Rows [first, first + rows) of a, first a multiple of TSR_ACT8_GROUP and no row paired. */
+tsr_act8 tsr_act8_rows(const tsr_act8 *a, int64_t first, int64_t rows);
 
 #endif

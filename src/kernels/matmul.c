@@ -11,6 +11,7 @@ typedef struct strip_job {
     int64_t ldx, m;
     float *y; /* [m, n], rows ldy apart */
     int64_t ldy;
+    bool add;
     uint8_t *scratch;
     size_t scratch_bytes; /* of one thread */
 } strip_job;
@@ -18,20 +19,18 @@ typedef struct strip_job {
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,
-                          float *y, int64_t ldy, float *scratch) {
+                          float *y, int64_t ldy, bool add, float *scratch) {
     const tsr_type_info *type = tsr_type_get(w->type);
     int64_t row0 = strip * TSR_STRIP_ROWS, rows = min64(TSR_STRIP_ROWS, w->n - row0);
     for (int64_t k0 = 0; k0 < w->k; k0 += TSR_STRIP_COLS) { /* a multiple of every block length */
         int64_t k = min64(TSR_STRIP_COLS, w->k - k0);
-        size_t offset = (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
-        for (int64_t r = 0; r < rows; r++)
-            kern->dequantize[w->type]((const uint8_t *)w->data + (size_t)(row0 + r) * w->row_bytes + offset,
-                                      scratch + r * TSR_STRIP_COLS, k);
+        const uint8_t *blocks = (const uint8_t *)w->data + (size_t)row0 * w->row_bytes + (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
+        for (int64_t r = 0; r < rows; r++) kern->dequantize[w->type](blocks + (size_t)r * w->row_bytes, scratch + r * TSR_STRIP_COLS, k);
         for (int64_t i = 0; i < m; i += kern->tile_m)
             for (int64_t j = 0; j < rows; j += kern->tile_n)
                 kern->tile_f32(x + i * ldx + k0, ldx, scratch + j * TSR_STRIP_COLS, TSR_STRIP_COLS, k,
                                y + i * ldy + row0 + j, ldy, (int)min64(kern->tile_m, m - i), (int)min64(kern->tile_n, rows - j),
-                               k0 > 0);
+                               add || k0 > 0);
     }
 }
 
@@ -40,12 +39,12 @@ static void run_strips(void *ctx, int thread, int n_threads) {
     const strip_job *job = ctx;
     int64_t n_strips = (job->w->n + TSR_STRIP_ROWS - 1) / TSR_STRIP_ROWS, strip;
     while ((strip = tsr_pool_next(job->pool, n_strips)) < n_strips)
-        tsr_matmul_f32_strip(job->kern, job->w, strip, job->x, job->ldx, job->m, job->y, job->ldy,
+        tsr_matmul_f32_strip(job->kern, job->w, strip, job->x, job->ldx, job->m, job->y, job->ldy, job->add,
                              (float *)(void *)(job->scratch + (size_t)thread * job->scratch_bytes));
 }
 
 void tsr_matmul_f32(const tsr_kernels *kern, tsr_pool *pool, const tsr_matrix *w, const float *x, int64_t ldx, int64_t m,
-                    float *y, int64_t ldy, float *scratch, size_t scratch_bytes) {
-    strip_job job = {kern, pool, w, x, ldx, m, y, ldy, (uint8_t *)scratch, scratch_bytes};
+                    float *y, int64_t ldy, bool add, float *scratch, size_t scratch_bytes) {
+    strip_job job = {kern, pool, w, x, ldx, m, y, ldy, add, (uint8_t *)scratch, scratch_bytes};
     tsr_pool_run(pool, run_strips, &job);
 }

@@ -3,6 +3,8 @@
 #include "kernels/attention.h"
 #include "model/forward.h"
 
+#include <math.h>
+
 /* Items of a phase, of all spans one after the other. */
 typedef enum phase { STORE, LONG, SHORT, PHASES } phase;
 
@@ -32,6 +34,23 @@ static void turn(const attention_job *job, float *x, int64_t heads, const float 
     }
 }
 
+/* x[n heads of D] times a Hadamard matrix of the largest power of two that divides D, which leaves q k as it is (Ashkboos et al. 2024, QuaRot):
+ * few large elements of keys would take the bits of all others of their block of q8_0. */
+static void spread(float *x, int64_t heads, int64_t dim) {
+    int64_t size = dim & -dim;
+    float scale = 1.0f / sqrtf((float)size);
+    for (int64_t block = 0; block < heads * dim; block += size, x += size) {
+        for (int64_t half = 1; half < size; half *= 2)
+            for (int64_t i = 0; i < size; i += 2 * half)
+                for (int64_t j = i; j < i + half; j++) {
+                    float a = x[j], b = x[j + half];
+                    x[j] = a + b;
+                    x[j + half] = a - b;
+                }
+        for (int64_t i = 0; i < size; i++) x[i] *= scale;
+    }
+}
+
 /* One KV head, its query heads and the tokens of the span in one block of 32 positions. */
 static void store_item(const attention_job *job, const tsr_span *span, int64_t item) {
     tsr_forward *f = job->f;
@@ -46,6 +65,10 @@ static void store_item(const attention_job *job, const tsr_span *span, int64_t i
         float *k = f->k + (row * h->n_head_kv + g) * h->head_k;       /* [Dk] */
         turn(job, q, group, job->layer->attn_q_norm, angles);
         turn(job, k, 1, job->layer->attn_k_norm, angles);
+        if (kv.type_k == TSR_Q8_0) {
+            spread(q, group, h->head_k);
+            spread(k, 1, h->head_k);
+        }
         tsr_kv_put(&kv, f->net->kern, pos, k, f->v + (row * h->n_head_kv + g) * h->head_v);
     }
 }
@@ -190,12 +213,14 @@ void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
     attention_job job = {.f = f, .layer = l, .il = il, .swa = h->n_swa > 0 && h->is_swa[il],
                          .block = tsr_attention_block(h->n_head / h->n_head_kv, h->head_k, h->head_v)};
-    tsr_forward_matmul(f, &l->attn_q, l->attn_q_bias, f->h, m, f->q);
-    tsr_forward_matmul(f, &l->attn_k, l->attn_k_bias, f->h, m, f->k);
-    tsr_forward_matmul(f, &l->attn_v, l->attn_v_bias, f->h, m, f->v);
+    tsr_product qkv = tsr_forward_product(f, f->x, m, h->n_embd, l->attn_norm);
+    tsr_product_output(&qkv, &l->attn_q, l->attn_q_bias, f->q);
+    tsr_product_output(&qkv, &l->attn_k, l->attn_k_bias, f->k);
+    tsr_product_output(&qkv, &l->attn_v, l->attn_v_bias, f->v);
+    tsr_product_run(&qkv);
     for (int64_t i = 0; i < f->n_spans; i++)
         for (int p = 0; p < PHASES; p++) job.count[p] += items_of(&job, &f->spans[i], (phase)p);
     cut_short(&job);
     tsr_pool_run(f->pool, run, &job);
-    tsr_forward_matmul(f, &l->attn_output, l->attn_output_bias, f->att, m, f->h);
+    tsr_forward_add(f, &l->attn_output, l->attn_output_bias, f->att, m, l->attn_post_norm);
 }

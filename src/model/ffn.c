@@ -4,33 +4,19 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct gate_job {
-    const tsr_forward *f;
-    int64_t n;
-} gate_job;
-
-static void gate_row(void *ctx, int64_t row, int thread) {
-    (void)thread;
-    const gate_job *job = ctx;
-    const tsr_net *net = job->f->net;
-    float *gate = job->f->gate + row * job->n;
-    const float *up = job->f->up + row * job->n;
-    if (net->hparams.arch->activation == TSR_ACT_GELU) net->kern->gelu_mul(gate, up, job->n);
-    else net->kern->silu_mul(gate, up, job->n);
-}
-
-/* gate[m, n] = act(gate) * up */
-static void activate(tsr_forward *f, int64_t m, int64_t n) {
-    gate_job job = {f, n};
-    tsr_forward_rows(f, m, gate_row, &job);
+static tsr_gate_fn activation(const tsr_forward *f) {
+    const tsr_net *net = f->net;
+    return net->hparams.arch->activation == TSR_ACT_GELU ? net->kern->gelu_mul : net->kern->silu_mul;
 }
 
 void tsr_forward_ffn(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_layer *l = &f->net->weights.layers[il];
-    tsr_forward_matmul(f, &l->ffn_gate, l->ffn_gate_bias, f->h, m, f->gate);
-    tsr_forward_matmul(f, &l->ffn_up, l->ffn_up_bias, f->h, m, f->up);
-    activate(f, m, f->net->hparams.n_ff);
-    tsr_forward_matmul(f, &l->ffn_down, l->ffn_down_bias, f->gate, m, f->h);
+    tsr_product p = tsr_forward_product(f, f->x, m, f->net->hparams.n_embd, l->ffn_norm);
+    tsr_product_output(&p, &l->ffn_gate, l->ffn_gate_bias, f->gate);
+    tsr_product_output(&p, &l->ffn_up, l->ffn_up_bias, f->up);
+    p.gate = activation(f); /* gate = act(gate) * up */
+    tsr_product_run(&p);
+    tsr_forward_add(f, &l->ffn_down, l->ffn_down_bias, f->gate, m, l->ffn_post_norm);
 }
 
 /* Scores are never negative, but they can be NaN. Then the NaN are the best: the logits will be NaN too, and the sampler
@@ -75,40 +61,68 @@ static int64_t sort_slots(tsr_forward *f, int64_t slots) {
         next[e] = (int32_t)row;
         row += rows;
     }
-    for (int64_t i = 0; i < slots; i++) f->slot_row[i] = next[f->chosen[i]]++;
+    for (int64_t i = 0; i < slots; i++) {
+        f->slot_row[i] = next[f->chosen[i]]++;
+        f->row_token[f->slot_row[i]] = (int32_t)(i / f->net->hparams.n_expert_used);
+    }
     return n;
 }
 
-static void gather_row(void *ctx, int64_t row, int thread) {
+typedef struct experts_job {
+    const tsr_forward *f;
+    const tsr_layer *layer;
+} experts_job;
+
+static void norm_row(void *ctx, int64_t row, int thread) {
     (void)thread;
-    const tsr_forward *f = ctx;
-    const tsr_hparams *h = &f->net->hparams;
-    for (int64_t s = row * h->n_expert_used; s < (row + 1) * h->n_expert_used; s++)
-        memcpy(f->gathered + f->slot_row[s] * h->n_embd, f->h + row * h->n_embd, (size_t)h->n_embd * sizeof(float));
+    const experts_job *job = ctx;
+    const tsr_forward *f = job->f;
+    int64_t n = f->net->hparams.n_embd;
+    f->net->kern->rms_norm(f->x + row * n, job->layer->ffn_norm, f->net->hparams.norm_eps, f->h + row * n, n);
 }
 
-/* The token's experts, the best first: always the same order of sums. */
+/* The token's experts, the best first: always the same order of sums. They go straight to x, or to h when that is to be normed first. */
 static void combine_row(void *ctx, int64_t row, int thread) {
     (void)thread;
-    const tsr_forward *f = ctx;
+    const experts_job *job = ctx;
+    const tsr_forward *f = job->f;
     const tsr_hparams *h = &f->net->hparams;
-    float *out = f->h + row * h->n_embd;
-    memset(out, 0, (size_t)h->n_embd * sizeof *out);
+    float *out = (job->layer->ffn_post_norm ? f->h : f->x) + row * h->n_embd;
+    if (job->layer->ffn_post_norm) memset(out, 0, (size_t)h->n_embd * sizeof *out);
     for (int64_t s = row * h->n_expert_used; s < (row + 1) * h->n_expert_used; s++)
-        f->net->kern->axpy_f32(f->chosen_weight[s], f->gathered + f->slot_row[s] * h->n_embd, out, h->n_embd);
+        f->net->kern->axpy_f32(f->chosen_weight[s], f->expert_out + f->slot_row[s] * h->n_embd, out, h->n_embd);
+}
+
+/* chosen and chosen_weight of h [m, E] */
+static void route(tsr_forward *f, const tsr_weight *router, int64_t m) {
+    tsr_product p = tsr_forward_product(f, f->h, m, router->k, NULL);
+    tsr_product_output(&p, router, NULL, f->router);
+    tsr_product_run(&p);
+    tsr_forward_rows(f, m, route_row, f);
 }
 
 void tsr_forward_experts(tsr_forward *f, int64_t il, int64_t m) {
     const tsr_hparams *h = &f->net->hparams;
     const tsr_layer *l = &f->net->weights.layers[il];
     int64_t slots = m * h->n_expert_used;
-    tsr_forward_matmul(f, &l->ffn_gate_inp, NULL, f->h, m, f->router);
-    tsr_forward_rows(f, m, route_row, f);
-    int64_t n = sort_slots(f, slots);
-    tsr_forward_rows(f, m, gather_row, f);
-    tsr_forward_matmul_experts(f, &l->ffn_gate_exps, f->expert_rows, n, f->gathered, slots, f->gate);
-    tsr_forward_matmul_experts(f, &l->ffn_up_exps, f->expert_rows, n, f->gathered, slots, f->up);
-    activate(f, slots, h->n_ff_expert);
-    tsr_forward_matmul_experts(f, &l->ffn_down_exps, f->expert_rows, n, f->gate, slots, f->gathered);
-    tsr_forward_rows(f, m, combine_row, f);
+    experts_job job = {f, l};
+    tsr_forward_rows(f, m, norm_row, &job); /* once, and not again for each expert of a token */
+    route(f, &l->ffn_gate_inp, m);
+
+    tsr_product p = tsr_forward_product(f, f->h, slots, h->n_embd, NULL);
+    p.n_experts = sort_slots(f, slots);
+    p.experts = f->expert_rows;
+    p.x.index = f->row_token;
+    tsr_product_output(&p, &l->ffn_gate_exps, NULL, f->gate);
+    tsr_product_output(&p, &l->ffn_up_exps, NULL, f->up);
+    p.gate = activation(f);
+    tsr_product_run(&p);
+
+    tsr_product down = tsr_forward_product(f, f->gate, slots, h->n_ff_expert, NULL);
+    down.experts = p.experts;
+    down.n_experts = p.n_experts;
+    tsr_product_output(&down, &l->ffn_down_exps, NULL, f->expert_out);
+    tsr_product_run(&down);
+    tsr_forward_rows(f, m, combine_row, &job);
+    if (l->ffn_post_norm) tsr_forward_add_normed(f, l->ffn_post_norm, m);
 }

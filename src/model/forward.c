@@ -28,38 +28,38 @@ void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx) {
     tsr_pool_run(f->pool, run_rows, &job);
 }
 
-void tsr_forward_matmul_experts(tsr_forward *f, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n_experts, const float *x,
-                                int64_t m, float *y) {
-    const tsr_matmul job = {.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .scratch_bytes = f->scratch_bytes,
-                            .work = f->matmul_work, .w = w, .experts = experts, .n_experts = n_experts,
-                            .x = x, .ldx = w->k, .m = m, .y = y, .ldy = w->n};
-    tsr_matmul_run(&job);
-}
-
-void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, const float *bias, const float *x, int64_t m, float *y) {
-    tsr_forward_matmul_experts(f, w, NULL, 0, x, m, y);
-    if (!bias) return;
-    for (int64_t i = 0; i < m; i++) f->net->kern->axpy_f32(1.0f, bias, y + i * w->n, w->n);
+tsr_product tsr_forward_product(const tsr_forward *f, const float *x, int64_t m, int64_t k, const float *norm) {
+    return (tsr_product){.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .scratch_bytes = f->scratch_bytes,
+                         .work = f->product_work, .m = m,
+                         .x = {.x = x, .ldx = k, .k = k, .norm = norm, .eps = f->net->hparams.norm_eps}};
 }
 
 typedef struct norm_job {
     const tsr_forward *f;
-    const float *x; /* [m, E] */
     const float *w; /* [E] */
-    float *y;       /* [m, E] */
 } norm_job;
 
-static void norm_row(void *ctx, int64_t row, int thread) {
+static void add_normed_row(void *ctx, int64_t row, int thread) {
     (void)thread;
     const norm_job *job = ctx;
-    const tsr_hparams *h = &job->f->net->hparams;
-    job->f->net->kern->rms_norm(job->x + row * h->n_embd, job->w, h->norm_eps, job->y + row * h->n_embd, h->n_embd);
+    const tsr_kernels *kern = job->f->net->kern;
+    int64_t n = job->f->net->hparams.n_embd;
+    float *h = job->f->h + row * n;
+    kern->rms_norm(h, job->w, job->f->net->hparams.norm_eps, h, n);
+    kern->axpy_f32(1.0f, h, job->f->x + row * n, n);
 }
 
-/* y[m, E] = rms_norm(x[m, E]) * w[E] */
-static void norm(tsr_forward *f, const float *x, const float *w, int64_t m, float *y) {
-    norm_job job = {f, x, w, y};
-    tsr_forward_rows(f, m, norm_row, &job);
+void tsr_forward_add_normed(tsr_forward *f, const float *w, int64_t m) {
+    norm_job job = {f, w};
+    tsr_forward_rows(f, m, add_normed_row, &job);
+}
+
+void tsr_forward_add(tsr_forward *f, const tsr_weight *w, const float *bias, const float *in, int64_t m, const float *post_norm) {
+    tsr_product p = tsr_forward_product(f, in, m, w->k, NULL);
+    tsr_product_output(&p, w, bias, post_norm ? f->h : f->x);
+    p.out[0].add = !post_norm;
+    tsr_product_run(&p);
+    if (post_norm) tsr_forward_add_normed(f, post_norm, m);
 }
 
 /* ---------------------------------------------------------------------------------------- the forward pass */
@@ -96,35 +96,24 @@ static void embed(tsr_forward *f, const tsr_token *tokens, int64_t m) {
     tsr_forward_rows(f, m, embed_row, &job);
 }
 
-/* x[m, E] += h[m, E] */
-static void add_residual(tsr_forward *f, int64_t m) {
-    f->net->kern->axpy_f32(1.0f, f->h, f->x, m * f->net->hparams.n_embd);
-}
-
 static void layer(tsr_forward *f, int64_t il, int64_t m) {
-    const tsr_layer *l = &f->net->weights.layers[il];
-
-    norm(f, f->x, l->attn_norm, m, f->h);
     tsr_forward_attention(f, il, m);
-    if (l->attn_post_norm) norm(f, f->h, l->attn_post_norm, m, f->h);
-    add_residual(f, m);
-
-    norm(f, f->x, l->ffn_norm, m, f->h);
     if (f->net->hparams.n_expert > 0) tsr_forward_experts(f, il, m);
     else tsr_forward_ffn(f, il, m);
-    if (l->ffn_post_norm) norm(f, f->h, l->ffn_post_norm, m, f->h);
-    add_residual(f, m);
 }
 
 /* logits[n, V] of the rows that the spans want. */
 static void output(tsr_forward *f, float *logits) {
     const tsr_weights *w = &f->net->weights;
     const tsr_hparams *h = &f->net->hparams;
-    int64_t n = 0; /* rows of h so far */
-    for (const tsr_span *s = f->spans; s < f->spans + f->n_spans; n += s->n_logits, s++)
-        if (s->n_logits > 0) norm(f, f->x + (s->row + s->rows - s->n_logits) * h->n_embd, w->output_norm, s->n_logits, f->h + n * h->n_embd);
+    int64_t n = 0; /* of output_row */
+    for (const tsr_span *s = f->spans; s < f->spans + f->n_spans; s++)
+        for (int64_t i = s->rows - s->n_logits; i < s->rows; i++) f->output_row[n++] = (int32_t)(s->row + i);
     if (n == 0) return;
-    tsr_forward_matmul(f, &w->output, NULL, f->h, n, logits);
+    tsr_product p = tsr_forward_product(f, f->x, n, h->n_embd, w->output_norm);
+    p.x.index = f->output_row;
+    tsr_product_output(&p, &w->output, NULL, logits);
+    tsr_product_run(&p);
     float cap = h->final_softcap;
     if (cap > 0.0f)
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);

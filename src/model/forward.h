@@ -28,26 +28,28 @@ typedef struct tsr_forward {
 
     /* one row per token of the batch */
     float *x;               /* [M, E] the residual stream */
-    float *h;               /* [M, E] normed input of a block, then the block's output */
+    float *h;               /* [M, E] normed input of the experts; output of a block that is normed before it is added to x */
     float *q, *k, *v;       /* [M, H*Dk] [M, G*Dk] [M, G*Dv] */
     float *att;             /* [M, H*Dv] */
-    float *gate, *up;       /* [M, F]; with experts [M*used, Fx] */
+    float *gate, *up;       /* [M, F]; with experts [M*used, Fx]; up: only where it is not multiplied into gate on the way */
     float *angles, *angles_swa; /* [M, n_rot/2, 2] cos, sin */
+    int32_t *output_row;    /* [M] rows of x of which logits are wanted */
     /* experts */
     float *router;          /* [M, X] */
     int32_t *chosen;        /* [M, used] expert of each slot */
     float *chosen_weight;   /* [M, used] */
     int32_t *slot_row;      /* [M, used] the row of a slot below, where rows are in the order of experts */
+    int32_t *row_token;     /* [M*used] the row of h that such a row stands for */
     int32_t *expert_next;   /* [X] the next row of each expert, while slots get their rows */
     tsr_expert_rows *expert_rows; /* [min(X, M*used)] rows of the experts that were chosen */
-    float *gathered;        /* [M*used, E] inputs of the experts, then their outputs */
+    float *expert_out;      /* [M*used, E] outputs of the experts */
     /* per thread */
     uint8_t *scratch;       /* [threads][scratch_bytes] */
     size_t scratch_bytes;
     /* attention to KV segments (kernels/attention.h) */
     float *partials;        /* [threads][2] and [split_items][segments of n_ctx] of partial_floats */
     int64_t partial_floats, split_items;
-    void *matmul_work;      /* shared by all threads of a product */
+    void *product_work;     /* shared by all threads of a product */
 
     uint8_t *work;          /* one block that holds all of the above */
     size_t work_bytes;
@@ -62,16 +64,17 @@ void tsr_forward_close(tsr_forward *f);
  * go to logits [sum of n_logits, n_vocab], in order. Tokens must be in range and fit their caches. */
 tsr_code tsr_forward_run(tsr_forward *f, const tsr_token *tokens, const tsr_span *spans, int64_t n_spans, float *logits, tsr_error *err);
 
-/* The blocks (attention.c, ffn.c): h [m, E] in, h [m, E] out. */
+/* The blocks (attention.c, ffn.c): x [m, E] += block(norm(x)). */
 void tsr_forward_attention(tsr_forward *f, int64_t layer, int64_t m);
 void tsr_forward_ffn(tsr_forward *f, int64_t layer, int64_t m);
 void tsr_forward_experts(tsr_forward *f, int64_t layer, int64_t m);
 
-/* y[m, n] = x[m, k] W^T (+ bias) with the kernel of W's buffer. */
-void tsr_forward_matmul(tsr_forward *f, const tsr_weight *w, const float *bias, const float *x, int64_t m, float *y);
-/* y[m, n] = x[m, k] W^T, each row with the matrix of its expert, of which there are n_experts (tsr_matmul's contract). */
-void tsr_forward_matmul_experts(tsr_forward *f, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n_experts, const float *x,
-                                int64_t m, float *y);
+/* A product of x [m, k], to which outputs are still to be added. norm: weights of an RMS norm that rows go through first, or NULL. */
+tsr_product tsr_forward_product(const tsr_forward *f, const float *x, int64_t m, int64_t k, const float *norm);
+/* The end of a block: x [m, E] += in [m, k] W^T + bias, normed before it is added where post_norm is not NULL. */
+void tsr_forward_add(tsr_forward *f, const tsr_weight *w, const float *bias, const float *in, int64_t m, const float *post_norm);
+/* x[m, E] += rms_norm(h[m, E]) * w[E] */
+void tsr_forward_add_normed(tsr_forward *f, const float *w, int64_t m);
 
 /* Calls fn(ctx, row) for 0 <= row < rows, spread over the threads (on the caller alone when there is only one). */
 typedef void (*tsr_row_fn)(void *ctx, int64_t row, int thread);

@@ -61,19 +61,20 @@ static void want_experts(plan *p, tsr_forward *f, int64_t slots, int64_t groups)
     want(p, &f->chosen, slots, 1);
     want(p, &f->chosen_weight, slots, 1);
     want(p, &f->slot_row, slots, 1);
+    want(p, &f->row_token, slots, 1);
     want(p, &f->expert_next, h->n_expert, 1);
     want(p, &f->expert_rows, groups, sizeof *f->expert_rows / 4);
-    want(p, &f->gathered, slots, h->n_embd);
+    want(p, &f->expert_out, slots, h->n_embd);
 }
 
 /* The workspace of products: of all, and of those with experts. */
-static void want_matmul_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
+static void want_product_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
     const tsr_hparams *h = &f->net->hparams;
     size_t bytes, expert_bytes = 0;
     int64_t most_k = largest(largest(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
-    if (!tsr_matmul_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
-    if (groups > 0 && !tsr_matmul_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
-    if (!p->overflow) want(p, &f->matmul_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
+    if (!tsr_product_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
+    if (groups > 0 && !tsr_product_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
+    if (!p->overflow) want(p, &f->product_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
 }
 
 /* Partial results of attention: every thread's, and those of the few items that are split. */
@@ -88,7 +89,7 @@ static void want_partials(plan *p, tsr_forward *f, int64_t n_ctx) {
 /* Bytes of scratch that a thread needs: for products and for attention. */
 static size_t scratch_bytes(const tsr_hparams *h) {
     int64_t group = h->n_head / h->n_head_kv;
-    size_t most = tsr_matmul_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
+    size_t most = tsr_product_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
     size_t block = tsr_attention_block_bytes(group, h->head_k, h->head_v), segment = tsr_attention_segment_bytes(h->head_k);
     most = most > block ? most : block;
     most = most > segment ? most : segment;
@@ -114,10 +115,11 @@ tsr_code tsr_forward_open(tsr_forward *f, const tsr_net *net, tsr_pool *pool, in
     want(&p, &f->up, dense ? m : slots, dense ? h->n_ff : h->n_ff_expert);
     want(&p, &f->angles, m, h->n_rot);
     want(&p, &f->angles_swa, m, h->n_rot);
+    want(&p, &f->output_row, m, 1);
     want_partials(&p, f, n_ctx);
     f->scratch_bytes = scratch_bytes(h);
     want(&p, &f->scratch, threads, (int64_t)f->scratch_bytes / 4);
-    want_matmul_work(&p, f, slots, groups);
+    want_product_work(&p, f, slots, groups);
     if (!dense) want_experts(&p, f, slots, groups);
     tsr_code code = lay_out(f, &p, err);
     if (code != TSR_OK) tsr_forward_close(f);

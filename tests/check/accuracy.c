@@ -98,12 +98,12 @@ static void multiply(const tsr_kernels *kern, tsr_pool *pool, const weights *w, 
     uint8_t *scratch = aligned_alloc(64, scratch_bytes), *work = aligned_alloc(64, (work_bytes + 63) & ~(size_t)63);
     if (p == F32) {
         const tsr_matrix matrix = {w->rows, w->type, N, K, tsr_type_row_bytes(w->type, K)};
-        tsr_matmul_f32(kern, pool, &matrix, x, K, m, y, N, (float *)(void *)scratch, scratch_bytes);
+        tsr_matmul_f32(kern, pool, &matrix, x, K, m, y, N, false, (float *)(void *)scratch, scratch_bytes);
     } else {
         tsr_kernels k = forced(kern, p);
-        const tsr_group group = {w->packed.data, 0, m};
-        const tsr_packed_product product = {.kern = &k, .pool = pool, .w = w->packed, .groups = &group, .n_groups = 1, .x = x, .ldx = K,
-                                            .y = y, .ldy = N, .work = work, .scratch = scratch, .scratch_bytes = scratch_bytes};
+        const tsr_group group = {{w->packed.data}, 0, m};
+        const tsr_packed_product product = {.kern = &k, .pool = pool, .x = {.x = x, .ldx = K, .k = K},
+                                            .out = {{.w = w->packed, .y = y, .ldy = N}}, .n_out = 1, .groups = &group, .n_groups = 1, .work = work, .scratch = scratch, .scratch_bytes = scratch_bytes};
         tsr_packed_multiply(&product);
     }
     free(scratch);

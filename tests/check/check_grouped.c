@@ -46,8 +46,8 @@ static void multiply(const tsr_kernels *kern, tsr_pool *pool, const grouped_case
     void *work = aligned_alloc(64, (work_bytes + 63) & ~(size_t)63);
     uint8_t *scratch = aligned_alloc(64, scratch_bytes * (size_t)tsr_pool_size(pool));
     memset(work, 0xa5, work_bytes);
-    const tsr_packed_product p = {.kern = kern, .pool = pool, .w = g->w, .groups = groups, .n_groups = n_groups, .x = x, .ldx = g->ldx,
-                                  .y = y, .ldy = g->ldy, .work = work, .scratch = scratch, .scratch_bytes = scratch_bytes};
+    const tsr_packed_product p = {.kern = kern, .pool = pool, .x = {.x = x, .ldx = g->ldx, .k = g->w.k},
+                                  .out = {{.w = g->w, .y = y, .ldy = g->ldy}}, .n_out = 1, .groups = groups, .n_groups = n_groups, .work = work, .scratch = scratch, .scratch_bytes = scratch_bytes};
     tsr_packed_multiply(&p);
     free(work);
     free(scratch);
@@ -55,12 +55,12 @@ static void multiply(const tsr_kernels *kern, tsr_pool *pool, const grouped_case
 
 /* The group's own product must be equal, and near what dequantised weights give: 8-bit activations, no outliers. */
 static void compare_group(check *c, const tsr_kernels *kern, tsr_pool *pool, const grouped_case *g, int64_t i, const float *x, const float *y) {
-    tsr_group alone = {g->groups[i].data, 0, g->groups[i].rows};
+    tsr_group alone = {{g->groups[i].data[0]}, 0, g->groups[i].rows};
     int64_t first = g->groups[i].first, rows = alone.rows, k = g->w.k;
     float *own = malloc((size_t)(rows * g->ldy) * sizeof *own);
     multiply(kern, pool, g, &alone, 1, rows, x + first * g->ldx, own);
     int matrix = 0;
-    while (g->matrices[matrix] != alone.data) matrix++;
+    while (g->matrices[matrix] != alone.data[0]) matrix++;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < g->w.n; j++) {
             double want = 0.0, size = 0.0;
@@ -80,7 +80,7 @@ static void run_case(check *c, const tsr_kernels *kern, tsr_pool *pool, grouped_
     float *y = check_floats(c, (g->m - 1) * g->ldy + g->w.n, CHECK_NORMAL), gap = 0.0f;
     if (g->ldy > g->w.n && g->m > 1) gap = y[g->w.n];
     for (int i = 0; i < MATRICES; i++) make_matrix(c, g, i);
-    for (int64_t i = 0; i < g->n_groups; i++) g->groups[i].data = g->matrices[check_between(c, 0, MATRICES - 1)];
+    for (int64_t i = 0; i < g->n_groups; i++) g->groups[i].data[0] = g->matrices[check_between(c, 0, MATRICES - 1)];
     multiply(kern, pool, g, g->groups, g->n_groups, g->m, x, y);
     if (g->ldy > g->w.n && g->m > 1) check_near(c, y[g->w.n], gap, 0.0, "gap between rows", g->w.n);
     for (int64_t i = 0; i < g->n_groups; i++) compare_group(c, kern, pool, g, i, x, y);
@@ -97,7 +97,7 @@ static void draw_groups(check *c, grouped_case *g, const int64_t *rows) {
     g->m = 0;
     for (int64_t i = 0; i < g->n_groups; i++) {
         int64_t n = rows[0] ? rows[i] : check_between(c, 1, 40);
-        g->groups[i] = (tsr_group){NULL, g->m, n};
+        g->groups[i] = (tsr_group){.first = g->m, .rows = n};
         g->m += n;
     }
 }

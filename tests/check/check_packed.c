@@ -16,8 +16,9 @@ static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64
     tsr_act8_bytes(m, w->k, &bytes);
     *work = aligned_alloc(64, bytes);
     memset(*work, 0xa5, bytes);
-    tsr_act8_place(&a, *work, m, w->k);
-    tsr_act8_quantize(&a, c->kern, w->layout, x, w->k, m, w->k, pool, 0, 1);
+    const tsr_act8_source source = {c->kern, &w->layout, 1, {.x = x, .ldx = w->k, .k = w->k}, m, NULL};
+    tsr_act8_place(&a, 1, *work, m, w->k);
+    tsr_act8_quantize(&a, &source, pool, 0, 1);
     return a;
 }
 
@@ -107,11 +108,11 @@ static void check_unpack(check *c, const tsr_packed *w) {
 
 static void multiply(check *c, const tsr_packed *w, const float *x, int64_t m, float *y, int64_t ldy, tsr_pool *pool, void *work,
                      uint8_t *scratch) {
-    const tsr_group group = {w->data, 0, m};
+    const tsr_group group = {{w->data}, 0, m};
     tsr_kernels kern = *c->kern;
     kern.choice[w->type].wide_rows = TSR_WIDE_NEVER; /* check_wide.c checks that path */
-    const tsr_packed_product p = {.kern = &kern, .pool = pool, .w = *w, .groups = &group, .n_groups = 1, .x = x, .ldx = w->k, .y = y,
-                                  .ldy = ldy, .work = work, .scratch = scratch, .scratch_bytes = tsr_packed_scratch_bytes(w->k)};
+    const tsr_packed_product p = {.kern = &kern, .pool = pool, .x = {.x = x, .ldx = w->k, .k = w->k}, .out = {{.w = *w, .y = y, .ldy = ldy}},
+                                  .n_out = 1, .groups = &group, .n_groups = 1, .work = work, .scratch = scratch, .scratch_bytes = tsr_packed_scratch_bytes(w->k)};
     tsr_packed_multiply(&p);
 }
 

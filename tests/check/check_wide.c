@@ -201,15 +201,16 @@ static void product_open(check *c, product *t, tsr_type type, int64_t n, int64_t
     for (int i = 0; i < TSR_TYPE_COUNT; i++) t->kern.choice[i] = (tsr_choice){0, 1};
     for (int64_t g = 0; g < n_groups; g++) {
         t->w[g] = check_matrix(c, type, n, k);
-        t->groups[g] = (tsr_group){t->w[g].data, t->m, rows[g]};
+        t->groups[g] = (tsr_group){{t->w[g].data}, t->m, rows[g]};
         t->m += rows[g];
     }
     size_t work, scratch = (tsr_packed_scratch_bytes(k) + 63) & ~(size_t)63;
     tsr_packed_work_bytes(t->m, n_groups, k, &work);
     int64_t ldx = k + check_between(c, 0, 3), ldy = n + check_between(c, 0, 3);
-    t->p = (tsr_packed_product){.kern = &t->kern, .pool = pool, .w = t->w[0], .groups = t->groups, .n_groups = n_groups,
-                                .x = check_floats(c, (t->m - 1) * ldx + k, fill), .ldx = ldx,
-                                .y = check_floats(c, (t->m - 1) * ldy + n, CHECK_HUGE), .ldy = ldy, .work = aligned(work),
+    t->p = (tsr_packed_product){.kern = &t->kern, .pool = pool, .groups = t->groups, .n_groups = n_groups,
+                                .x = {.x = check_floats(c, (t->m - 1) * ldx + k, fill), .ldx = ldx, .k = k},
+                                .out = {{.w = t->w[0], .y = check_floats(c, (t->m - 1) * ldy + n, CHECK_HUGE), .ldy = ldy}}, .n_out = 1,
+                                .work = aligned(work),
                                 .scratch = aligned(scratch * (size_t)tsr_pool_size(pool)), .scratch_bytes = scratch};
 }
 
@@ -238,14 +239,14 @@ static void check_column(check *c, const product *t, const tsr_wide *wide, int64
         b[l] = element(wide, weights, l / TSR_BLOCK_K * B_BLOCK + b_index(wide, (int)(l % TSR_BLOCK_K), column));
     for (int64_t r = t->groups[g].first; r < t->groups[g].first + t->groups[g].rows; r++) {
         double want = 0.0, magnitude = 0.0;
-        float scale = packed_scale(wide, t->p.x + r * t->p.ldx, w->k);
+        float scale = packed_scale(wide, t->p.x.x + r * t->p.x.ldx, w->k);
         for (int64_t l = 0; l < w->k; l++) {
-            double term = rounded(wide, t->p.x[r * t->p.ldx + l] * scale) / scale * b[l];
+            double term = rounded(wide, t->p.x.x[r * t->p.x.ldx + l] * scale) / scale * b[l];
             want += term;
             magnitude += fabs(term);
         }
-        int64_t at = r * t->p.ldy + p * TSR_PANEL + column;
-        check_near(c, t->p.y[at], want, sum_bound(magnitude, w->k), "product", at);
+        int64_t at = r * t->p.out[0].ldy + p * TSR_PANEL + column;
+        check_near(c, t->p.out[0].y[at], want, sum_bound(magnitude, w->k), "product", at);
     }
     free(b);
 }
@@ -255,10 +256,10 @@ static void check_product(check *c, tsr_type type, int64_t n, int64_t k, const i
     product t;
     product_open(c, &t, type, n, k, rows, n_groups, fill, pool);
     const tsr_wide *wide = t.kern.wide[type];
-    int64_t floats = (t.m - 1) * t.p.ldy + n;
+    int64_t floats = (t.m - 1) * t.p.out[0].ldy + n;
     float *before = malloc((size_t)floats * sizeof *before);
-    memcpy(before, t.p.y, (size_t)floats * sizeof *before);
-    if (nan) ((float *)(uintptr_t)t.p.x)[check_between(c, 0, t.m - 1) * t.p.ldx + check_between(c, 0, k - 1)] = NAN;
+    memcpy(before, t.p.out[0].y, (size_t)floats * sizeof *before);
+    if (nan) ((float *)(uintptr_t)t.p.x.x)[check_between(c, 0, t.m - 1) * t.p.x.ldx + check_between(c, 0, k - 1)] = NAN;
     tsr_packed_multiply(&t.p);
     void *b = aligned((size_t)(blocks_of(k) * B_BLOCK * wide->elem_bytes));
     for (int64_t g = 0; g < n_groups; g++)
@@ -267,7 +268,7 @@ static void check_product(check *c, tsr_type type, int64_t n, int64_t k, const i
             for (int column = 0; column < TSR_PANEL && p * TSR_PANEL + column < n; column++) check_column(c, &t, wide, g, p, column, b);
         }
     for (int64_t i = 0; i < floats; i++)
-        if (i % t.p.ldy >= n) check_near(c, t.p.y[i], before[i], 0.0, "gap between rows", i);
+        if (i % t.p.out[0].ldy >= n) check_near(c, t.p.out[0].y[i], before[i], 0.0, "gap between rows", i);
     free(b);
     free(before);
     product_close(c, &t);

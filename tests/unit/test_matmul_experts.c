@@ -3,53 +3,22 @@
 #include "buffer/buffer.h"
 #include "core/threads.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "test_matmul_weights.h"
+
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { K = 256, N = 37, EXPERTS = 6, LDX = K + 5, LDY = N + 3, MAX_ROWS = 90 };
-
-static uint64_t state = 20251124;
-
-static float uniform(void) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)(state >> 40) * 0x1p-24f - 0.5f;
-}
-
-/* [experts, N, K] random weights in the format. */
-static void *random_blocks(tsr_type type, int experts) {
-    size_t row_bytes = tsr_type_row_bytes(type, K);
-    uint8_t *rows = malloc(row_bytes * N * (size_t)experts);
-    float values[K];
-    for (int row = 0; row < N * experts; row++) {
-        for (int i = 0; i < K; i++) values[i] = uniform();
-        tsr_quantizer(type)(values, rows + (size_t)row * row_bytes, K, NULL);
-    }
-    return rows;
-}
-
-/* A weight of the buffer type; *buffer keeps what it holds. */
-static void place(const tsr_buffer_type *type, tsr_type format, int experts, void *blocks, tsr_buffer *buffer, tsr_pool *pool, tsr_weight *w) {
-    tsr_gguf_tensor t = {.name = (char *)(uintptr_t)"w", .type = format, .n_dims = 3, .ne = {K, N, experts, 1}, .data = blocks,
-                         .n_elems = (uint64_t)K * N * (uint64_t)experts, .n_bytes = tsr_type_row_bytes(format, K) * N * (size_t)experts};
-    *w = (tsr_weight){.name = "w", .type = format, .k = K, .n = N, .n_experts = experts, .buffer_type = type};
-    *buffer = (tsr_buffer){0};
-    if (type->alloc) assert_int_equal(type->alloc(buffer, type->size(&t), NULL), TSR_OK);
-    assert_int_equal(type->set_tensor(buffer, &t, w, pool, NULL), TSR_OK);
-}
 
 /* One product; its workspace is exactly as large as asked for, so that a sanitizer sees a byte too far. */
 static void multiply(const tsr_kernels *kern, tsr_pool *pool, const tsr_weight *w, const tsr_expert_rows *experts, int64_t n, const float *x,
                      int64_t m, float *y) {
-    size_t work_bytes, scratch_bytes = tsr_matmul_scratch_bytes(K);
-    assert_true(tsr_matmul_work_bytes(m, experts ? n : 1, K, &work_bytes));
+    size_t work_bytes, scratch_bytes = tsr_product_scratch_bytes(K);
+    assert_true(tsr_product_work_bytes(m, experts ? n : 1, K, &work_bytes));
     void *work = aligned_alloc(64, (work_bytes + 63) & ~(size_t)63), *scratch = aligned_alloc(64, scratch_bytes * (size_t)tsr_pool_size(pool));
-    const tsr_matmul job = {.kern = kern, .pool = pool, .scratch = scratch, .scratch_bytes = scratch_bytes, .work = work, .w = w,
-                            .experts = experts, .n_experts = n, .x = x, .ldx = LDX, .m = m, .y = y, .ldy = LDY};
-    tsr_matmul_run(&job);
+    const tsr_product p = {.kern = kern, .pool = pool, .scratch = scratch, .scratch_bytes = scratch_bytes, .work = work,
+                           .experts = experts, .n_experts = n, .x = {.x = x, .ldx = LDX, .k = K}, .m = m,
+                           .out = {{.w = w, .y = y, .ldy = LDY}}, .n_out = 1};
+    tsr_product_run(&p);
     free(work);
     free(scratch);
 }
@@ -95,12 +64,12 @@ static void on_every_tier(const tsr_weight *w, const tsr_weight *single) {
 /* The experts as one tensor against each of them as a tensor. */
 static void merged(const tsr_buffer_type *type, tsr_type format) {
     tsr_pool *pool = tsr_pool_open(1, false, NULL);
-    uint8_t *blocks = random_blocks(format, EXPERTS);
+    uint8_t *blocks = random_blocks(format, K, N, EXPERTS);
     size_t bytes = tsr_type_row_bytes(format, K) * N;
     tsr_buffer buffer, buffers[EXPERTS];
     tsr_weight w, single[EXPERTS];
-    place(type, format, EXPERTS, blocks, &buffer, pool, &w);
-    for (int e = 0; e < EXPERTS; e++) place(type, format, 1, blocks + (size_t)e * bytes, &buffers[e], pool, &single[e]);
+    place(type, format, K, N, EXPERTS, blocks, &buffer, pool, &w);
+    for (int e = 0; e < EXPERTS; e++) place(type, format, K, N, 1, blocks + (size_t)e * bytes, &buffers[e], pool, &single[e]);
     on_every_tier(&w, single);
 
     tsr_weight parts = single[0]; /* the same experts, each a tensor */
@@ -136,8 +105,8 @@ static void test_parts_that_differ(void **unused) {
     tsr_weight single[EXPERTS], w;
     void *blocks[EXPERTS];
     for (int e = 0; e < EXPERTS; e++) {
-        blocks[e] = random_blocks(formats[e], 1);
-        place(e % 2 == 0 ? &tsr_buffer_packed : &tsr_buffer_host_copied, formats[e], 1, blocks[e], &buffers[e], pool, &single[e]);
+        blocks[e] = random_blocks(formats[e], K, N, 1);
+        place(e % 2 == 0 ? &tsr_buffer_packed : &tsr_buffer_host_copied, formats[e], K, N, 1, blocks[e], &buffers[e], pool, &single[e]);
     }
     w = single[0];
     w.n_experts = EXPERTS;
@@ -155,12 +124,12 @@ static void test_parts_that_differ(void **unused) {
 static void test_workspace_too_large(void **unused) {
     (void)unused;
     size_t bytes;
-    assert_true(tsr_matmul_work_bytes(512 * 8, 128, 2048, &bytes));
+    assert_true(tsr_product_work_bytes(512 * 8, 128, 2048, &bytes));
     assert_true(bytes > 512 * 8 * 2048 && bytes < (size_t)1 << 30);
     static const int64_t huge[][3] = {{INT64_MAX, 1, 2048}, {512, INT64_MAX, 2048}, {512, 1, INT64_MAX}, {INT64_MAX / 512, 1, 64}, {1 << 30, 1 << 30, 1LL << 40},
                                       {1, INT64_MAX / 512, 1}, {1LL << 40, 8, 1LL << 30}};
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++)
-        if (tsr_matmul_work_bytes(huge[i][0], huge[i][1], huge[i][2], &bytes)) fail_msg("case %zu: %zu bytes", i, bytes);
+        if (tsr_product_work_bytes(huge[i][0], huge[i][1], huge[i][2], &bytes)) fail_msg("case %zu: %zu bytes", i, bytes);
 }
 
 int main(void) {

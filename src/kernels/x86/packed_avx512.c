@@ -34,14 +34,17 @@ TSR_INLINE void prefetch_block(const tsr_packed *w, const uint8_t *panel, int64_
     }
 }
 
-TSR_INLINE void prefetch_ahead(const tsr_packed *w, const uint8_t *panel, const act8_stream *a, int64_t e, const format f) {
-    int64_t ahead = e + AHEAD;
-    if (ahead >= a->entries) {
-        ahead -= a->entries;
-        panel += w->panel_bytes; /* past the last panel nothing is read: a prefetch does not fault */
-        if (ahead >= a->entries) return;
-    }
-    prefetch_block(w, panel, a->block[ahead], f);
+/* Where a stream prefetches: entry `e` of the panel at `panel`. */
+typedef struct cursor {
+    const uint8_t *panel;
+    int64_t e;
+} cursor;
+
+/* Past the last panel nothing is read: a prefetch does not fault. */
+TSR_INLINE void move_on(cursor *c, int64_t entries, size_t panel_bytes) {
+    if (++c->e < entries) return;
+    c->e = 0;
+    c->panel += panel_bytes;
 }
 
 /* out[R][16] = the R lanes of a stream times the panel. */
@@ -50,9 +53,11 @@ TSR_INLINE void narrow(const tsr_packed *w, int64_t p, const act8_stream *a, flo
     const __m512i table = load_table(w, f);
     __m512 total[LANES];
     for (int r = 0; r < R; r++) total[r] = _mm512_setzero_ps();
+    cursor ahead = {panel + AHEAD / a->entries * (int64_t)w->panel_bytes, AHEAD % a->entries};
     for (int64_t e = 0; e < a->entries; e++) {
         int64_t b = a->block[e];
-        prefetch_ahead(w, panel, a, e, f);
+        prefetch_block(w, ahead.panel, a->block[ahead.e], f);
+        move_on(&ahead, a->entries, w->panel_bytes);
         for (int g = 0; g < (f.halves ? 2 : 1); g++) {
             __m512i acc[LANES];
             for (int r = 0; r < R; r++) acc[r] = f.has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(a->start[(2 * e + g) * R + r]);
