@@ -196,9 +196,10 @@ static int do_stats(chat *c, const char *argument) {
     (void)argument;
     size_t held = tsr_session_length(c->e.session), capacity = tsr_session_capacity(c->e.session);
     tsr_session_stats stats;
+    char threads[64];
     tsr_session_get_stats(c->e.session, &stats);
-    say_note("context: %zu of %zu tokens; %zu messages; seed %llu; %d threads", held, capacity,
-             json_array_size(c->messages), (unsigned long long)c->seed, stats.n_threads);
+    say_note("context: %zu of %zu tokens; %zu messages; seed %llu; %s", held, capacity,
+             json_array_size(c->messages), (unsigned long long)c->seed, show_threads(&stats, threads, sizeof threads));
     if (c->n_answers == 0) return EXIT_FINE;
     say_note("last answer: %zu of %zu prompt tokens were in the cache already", c->last.n_prompt - c->last.n_evaluated,
              c->last.n_prompt);

@@ -29,7 +29,10 @@ const option session_option_table[] = {
     {"ctx", 'c', OPTION_INT, "N", offsetof(session_options, n_ctx), 0, 1 << 24,
      "tokens of context (prompt and answer together); 0: what the model was trained with, at most 4096"},
     {"threads", 't', OPTION_INT, "N", offsetof(session_options, n_threads), 0, 1024,
-     "threads; 0: the physical cores this process may use"},
+     "threads; 0: the physical cores this process may use; never more than its CPUs"},
+    {"threads-batch", 0, OPTION_INT, "N", offsetof(session_options, n_threads_prompt), 0, 1024,
+     "threads for prompts; 0: as many as for generation"},
+    {"tb", 0, OPTION_INT, "N", offsetof(session_options, n_threads_prompt), 0, 1024, "(-tb) the same as --threads-batch"},
     {"kv", 0, OPTION_CHOICE, "f16|f32|bf16|q8_0", offsetof(session_options, kv), 0, 0, "format of the KV cache"},
     {"kv-k", 0, OPTION_CHOICE, "same|f16|f32|bf16|q8_0", offsetof(session_options, kv_k), 0, 0, "format of its keys, where it is not that of --kv"},
     {"kv-v", 0, OPTION_CHOICE, "same|f16|f32|bf16|q8_0", offsetof(session_options, kv_v), 0, 0, "format of its values"},
@@ -76,16 +79,27 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     return EXIT_FINE;
 }
 
+/* More threads than CPUs would only take turns. */
+static void say_fewer_threads(const engine *e, const session_options *s) {
+    int asked = s->n_threads > s->n_threads_prompt ? s->n_threads : s->n_threads_prompt;
+    tsr_session_stats stats;
+    tsr_session_get_stats(e->session, &stats);
+    int used = stats.n_threads > stats.n_threads_prompt ? stats.n_threads : stats.n_threads_prompt;
+    if (asked > used) say_note("%d threads were asked for, but this process may use %d CPU%s: it runs %d", asked, used, used == 1 ? "" : "s", used);
+}
+
 int engine_open_session(engine *e, const session_options *s, int n_batch) {
     tsr_error err = {0};
     tsr_session_params p = tsr_session_params_default();
     p.n_ctx = s->n_ctx;
     p.n_batch = n_batch;
     p.n_threads = s->n_threads;
+    p.n_threads_prompt = s->n_threads_prompt;
     p.kv_k = (tsr_kv_type)(s->kv_k > 0 ? s->kv_k - 1 : s->kv); /* choice 0: same */
     p.kv_v = (tsr_kv_type)(s->kv_v > 0 ? s->kv_v - 1 : s->kv);
     e->session = tsr_session_open(e->model, &p, &err);
     if (!e->session) return fail_with(&err);
+    say_fewer_threads(e, s);
     if (tsr_session_capacity(e->session) > (size_t)e->info.n_ctx_train && e->info.n_ctx_train > 0)
         say_warning("a context of %zu tokens is more than the %d that the model was trained with; it makes little "
                     "sense of what "
@@ -101,6 +115,7 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
 
 void engine_close(engine *e) {
     free(e->kept);
+    tsr_lookup_close(e->lookup);
     tsr_session_close(e->session);
     tsr_model_close(e->model);
     memset(e, 0, sizeof *e);
@@ -153,13 +168,20 @@ static int by_bytes(const void *a, const void *b) {
     return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : strcmp(x->like.type, y->like.type);
 }
 
+const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap) {
+    int n = snprintf(out, cap, "%d thread%s", stats->n_threads, stats->n_threads == 1 ? "" : "s");
+    if (stats->n_threads_prompt != stats->n_threads && n > 0 && (size_t)n < cap)
+        snprintf(out + n, cap - (size_t)n, " (%d for prompts)", stats->n_threads_prompt);
+    return out;
+}
+
 void show_engine(const engine *e) {
     tsr_session_stats stats;
     tsr_session_get_stats(e->session, &stats);
-    char kv[32], work[32], file[32];
-    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %d threads; context %zu; KV cache %s, work memory %s\n",
+    char kv[32], work[32], file[32], threads[64];
+    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %s; context %zu; KV cache %s, work memory %s\n",
             *e->info.name ? e->info.name : "without a name", e->info.architecture, e->info.file_type,
-            show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, stats.n_threads,
+            show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, show_threads(&stats, threads, sizeof threads),
             tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
             show_bytes(stats.work_bytes, work, sizeof work));
     show_placement(stderr, e->model);

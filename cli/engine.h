@@ -14,7 +14,7 @@ typedef struct model_options {
 } model_options;
 
 typedef struct session_options {
-    int n_ctx, n_threads, kv; /* kv: a tsr_kv_type */
+    int n_ctx, n_threads, n_threads_prompt, kv; /* kv: a tsr_kv_type */
     int kv_k, kv_v;           /* 0: as kv, else a tsr_kv_type + 1 */
 } session_options;
 
@@ -26,6 +26,7 @@ typedef struct engine {
     tsr_model *model;
     tsr_model_info info;
     tsr_session *session;
+    tsr_lookup *lookup; /* opened when first used, or NULL */
     tsr_token *kept; /* [tsr_session_capacity()]: the tokens in the KV cache, tsr_session_length() of them */
 } engine;
 
@@ -44,6 +45,8 @@ tsr_code engine_append(engine *e, tsr_token token, tsr_error *err);
 /* Reports a failure of the library; the exit status is EXIT_INTERRUPTED after Ctrl-C, else EXIT_FAILED. */
 int fail_with(const tsr_error *err);
 
+/* "2 threads", or "2 threads (4 for prompts)"; returns out. */
+const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap);
 /* Model, threads, memory and placement on stderr, for --verbose. */
 void show_engine(const engine *e);
 /* What holds and computes the tensors: a table of (format, buffer, layout, kernel, reason) with counts and sizes. */

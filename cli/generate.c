@@ -10,6 +10,9 @@
 const option generate_option_table[] = {
     {"predict", 'n', OPTION_INT, "N", offsetof(generate_options, max_tokens), -1, 1 << 30,
      "tokens to generate at most; -1: until the model ends its answer or the context is full"},
+    {"lookup", 0, OPTION_FLAG, NULL, offsetof(generate_options, lookup), 0, 0,
+     "guess tokens from where the text was like this before and compute several at once: the same answer, sooner where it repeats its prompt or itself"},
+    {"lookup-max", 0, OPTION_INT, "N", offsetof(generate_options, lookup_max), 0, 7, "with --lookup: tokens of a guess at most; 0: 7"},
     {"stop", 0, OPTION_TEXTS, "TEXT", offsetof(generate_options, stops), 0, 0,
      "end the answer before TEXT; repeatable"},
     {0},
@@ -107,6 +110,31 @@ static tsr_code add_token(answer *a, tsr_token t, size_t *cap, tsr_error *err) {
     return TSR_OK;
 }
 
+/* Chooses the next token. Without lookup, the one before it has been evaluated by then. */
+static tsr_code next_token(engine *e, tsr_sampler *sampler, const answer *a, tsr_token *t, tsr_error *err) {
+    if (a->lookup) return tsr_lookup_next(e->lookup, sampler, t, err);
+    tsr_code code = tsr_sampler_sample(sampler, tsr_session_logits(e->session, 0), t, err);
+    return code == TSR_OK ? tsr_sampler_accept(sampler, *t, err) : code;
+}
+
+static tsr_code begin_lookup(engine *e, const generate_options *options, const tsr_token *prompt, size_t n, tsr_error *err) {
+    if (!e->lookup) e->lookup = tsr_lookup_open(e->session, options->lookup_max, err);
+    return e->lookup ? tsr_lookup_begin(e->lookup, prompt, n, err) : err->code;
+}
+
+/* The session forgets what was guessed beyond the answer; what it has of the answer is remembered. */
+static tsr_code end_lookup(engine *e, const tsr_lookup_stats *before, answer *a, tsr_error *err) {
+    size_t held = tsr_session_length(e->session), text = a->n_prompt + a->n_tokens;
+    tsr_code code = held > text ? tsr_session_truncate(e->session, text, err) : TSR_OK;
+    a->n_appended = (held > text ? text : held) - a->n_prompt;
+    if (a->n_appended > 0) memcpy(e->kept + a->n_prompt, a->tokens, a->n_appended * sizeof *a->tokens);
+    tsr_lookup_get_stats(e->lookup, &a->speculation);
+    a->speculation.n_passes -= before->n_passes;
+    a->speculation.n_drafted -= before->n_drafted;
+    a->speculation.n_accepted -= before->n_accepted;
+    return code;
+}
+
 static tsr_code token_loop(engine *e, tsr_sampler *sampler, const generate_options *options, tsr_stream *stream,
                            outlet *o, tsr_error *err) {
     answer *a = o->a;
@@ -115,8 +143,11 @@ static tsr_code token_loop(engine *e, tsr_sampler *sampler, const generate_optio
         a->finish = FINISH_LENGTH;
         if (options->max_tokens >= 0 && a->n_tokens >= (size_t)options->max_tokens) return TSR_OK;
         tsr_token t;
-        tsr_code code = tsr_sampler_sample(sampler, tsr_session_logits(e->session, 0), &t, err);
-        if (code == TSR_OK) code = tsr_sampler_accept(sampler, t, err);
+        tsr_code code = next_token(e, sampler, a, &t, err);
+        if (code == TSR_E_CANCELLED && interrupted()) {
+            a->finish = FINISH_INTERRUPTED;
+            return TSR_OK;
+        }
         if (code == TSR_OK) code = add_token(a, t, &cap, err);
         if (code != TSR_OK) return code;
 
@@ -132,9 +163,10 @@ static tsr_code token_loop(engine *e, tsr_sampler *sampler, const generate_optio
             return err->code = TSR_E_NOMEM;
         }
         a->finish = FINISH_CONTEXT;
-        if (tsr_session_length(e->session) == tsr_session_capacity(e->session)) return TSR_OK;
+        if (a->n_prompt + a->n_tokens > tsr_session_capacity(e->session)) return TSR_OK;
         a->finish = FINISH_INTERRUPTED;
         if (interrupted()) return TSR_OK;
+        if (a->lookup) continue;
         /* The last token of a full answer need not be computed. */
         if (options->max_tokens >= 0 && a->n_tokens >= (size_t)options->max_tokens) continue;
         code = engine_append(e, t, err);
@@ -142,6 +174,21 @@ static tsr_code token_loop(engine *e, tsr_sampler *sampler, const generate_optio
         if (code != TSR_OK) return code;
         a->n_appended++;
     }
+}
+
+static tsr_code answer_loop(engine *e, tsr_sampler *sampler, const tsr_token *prompt, const generate_options *options, tsr_stream *stream,
+                            outlet *o, tsr_error *err) {
+    answer *a = o->a;
+    a->lookup = options->lookup;
+    if (!a->lookup) return token_loop(e, sampler, options, stream, o, err);
+    tsr_lookup_stats before;
+    tsr_error mine; /* of tidying up after a failure, which counts more */
+    tsr_code code = begin_lookup(e, options, prompt, a->n_prompt, err);
+    if (code != TSR_OK) return code;
+    tsr_lookup_get_stats(e->lookup, &before);
+    code = token_loop(e, sampler, options, stream, o, err);
+    tsr_code end = end_lookup(e, &before, a, code == TSR_OK ? err : &mine);
+    return code == TSR_OK ? end : code;
 }
 
 tsr_code generate(engine *e, tsr_sampler *sampler, const tsr_token *prompt, size_t n_prompt,
@@ -164,7 +211,7 @@ tsr_code generate(engine *e, tsr_sampler *sampler, const tsr_token *prompt, size
         code = TSR_OK;
     } else if (code == TSR_OK) {
         start = now_seconds();
-        code = token_loop(e, sampler, options, stream, &o, err);
+        code = answer_loop(e, sampler, prompt, options, stream, &o, err);
         a->generate_seconds = now_seconds() - start;
     }
     if (code == TSR_OK && !a->stop && a->finish != FINISH_CLOSED) { /* what was held back */
@@ -222,4 +269,7 @@ double generate_rate(const answer *a) {
 void show_timings(const answer *a, double total_seconds) {
     say_note("prompt %zu tokens, %.1f tok/s; generated %zu tokens, %.1f tok/s; total %.2f s", a->n_prompt,
              prompt_rate(a), a->n_tokens, generate_rate(a), total_seconds);
+    if (a->lookup)
+        say_note("lookup: %llu tokens guessed, %llu of them right; %llu passes", (unsigned long long)a->speculation.n_drafted,
+                 (unsigned long long)a->speculation.n_accepted, (unsigned long long)a->speculation.n_passes);
 }

@@ -21,10 +21,14 @@ typedef struct answer {
     const char *stop;             /* the stop string that ended it, or NULL */
     size_t n_prompt, n_evaluated; /* prompt tokens, and those of them not in the KV cache before */
     double prompt_seconds, generate_seconds;
+    bool lookup; /* then: */
+    tsr_lookup_stats speculation;
 } answer;
 
 typedef struct generate_options {
     int max_tokens; /* -1: no limit but the context */
+    bool lookup;
+    int lookup_max; /* tokens of a guess */
     text_list stops;
 } generate_options;
 

@@ -22,11 +22,14 @@ _tessera() {
         run:-p|run:--prompt) COMPREPLY=(); return ;;
         run:-f|run:--file) _tessera_files '*'; return ;;
         run:-n|run:--predict) COMPREPLY=(); return ;;
+        run:--lookup-max) COMPREPLY=(); return ;;
         run:--stop) COMPREPLY=(); return ;;
         run:--system) COMPREPLY=(); return ;;
         run:--chat-template) _tessera_files '*'; return ;;
         run:-c|run:--ctx) COMPREPLY=(); return ;;
         run:-t|run:--threads) COMPREPLY=(); return ;;
+        run:--threads-batch) COMPREPLY=(); return ;;
+        run:--tb) COMPREPLY=(); return ;;
         run:--kv) COMPREPLY=($(compgen -W 'f16 f32 bf16 q8_0' -- "$cur")); return ;;
         run:--kv-k) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         run:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
@@ -56,9 +59,12 @@ _tessera() {
         chat:--system) COMPREPLY=(); return ;;
         chat:--chat-template) _tessera_files '*'; return ;;
         chat:-n|chat:--predict) COMPREPLY=(); return ;;
+        chat:--lookup-max) COMPREPLY=(); return ;;
         chat:--stop) COMPREPLY=(); return ;;
         chat:-c|chat:--ctx) COMPREPLY=(); return ;;
         chat:-t|chat:--threads) COMPREPLY=(); return ;;
+        chat:--threads-batch) COMPREPLY=(); return ;;
+        chat:--tb) COMPREPLY=(); return ;;
         chat:--kv) COMPREPLY=($(compgen -W 'f16 f32 bf16 q8_0' -- "$cur")); return ;;
         chat:--kv-k) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         chat:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
@@ -104,6 +110,8 @@ _tessera() {
         eval:--greedy) COMPREPLY=(); return ;;
         eval:-c|eval:--ctx) COMPREPLY=(); return ;;
         eval:-t|eval:--threads) COMPREPLY=(); return ;;
+        eval:--threads-batch) COMPREPLY=(); return ;;
+        eval:--tb) COMPREPLY=(); return ;;
         eval:--kv) COMPREPLY=($(compgen -W 'f16 f32 bf16 q8_0' -- "$cur")); return ;;
         eval:--kv-k) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         eval:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
@@ -139,12 +147,12 @@ _tessera() {
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
         info) options="-m --model --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
-        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
         version) options="--json --color -h --help" ;;

@@ -175,7 +175,8 @@ typedef enum tsr_kv_type { TSR_KV_F16 = 0, TSR_KV_F32, TSR_KV_BF16, TSR_KV_Q8_0 
 typedef struct tsr_session_params {
     int n_ctx;            /* tokens the KV cache holds; 0 = the model's training context, at most 4096 */
     int n_batch;          /* tokens computed in one pass of a prompt; 0 = 512 */
-    int n_threads;        /* 0 = physical cores this process may use */
+    int n_threads;        /* 0 = physical cores this process may use; never more than its CPUs (doc/threads.md) */
+    int n_threads_prompt; /* for more than 8 tokens in a pass; 0 = n_threads */
     tsr_kv_type kv_k, kv_v;
 } tsr_session_params;
 
@@ -211,7 +212,7 @@ typedef struct tsr_session_stats {
     double prompt_seconds, generate_seconds;
     uint64_t kv_bytes, work_bytes;
     uint64_t n_jobs, n_barriers;          /* of the threads: jobs run together, and barriers inside them */
-    int n_threads;
+    int n_threads, n_threads_prompt;      /* in use */
 } tsr_session_stats;
 
 void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out);
@@ -268,6 +269,22 @@ tsr_code tsr_sampler_sample(tsr_sampler *s, const float *logits, tsr_token *out,
 tsr_code tsr_sampler_accept(tsr_sampler *s, tsr_token token, tsr_error *err);
 void tsr_sampler_reset(tsr_sampler *s); /* forgets accepted tokens, restarts the random sequence */
 uint64_t tsr_sampler_seed(const tsr_sampler *s);
+
+/* ------------------------------------------------------------------------------------------- speculation */
+
+/* Prompt lookup (Saxena 2023; doc/speculation.md): guesses the next tokens from where the text was like this before, and computes them in the
+ * pass of the last one. What comes out is exactly what it would be without, sooner where a text repeats itself or its prompt. */
+typedef struct tsr_lookup tsr_lookup;
+/* max_draft: tokens of a guess, 1 to 7; 0: 7. How many pay is found out on the way. Close it before the session. */
+tsr_lookup *tsr_lookup_open(tsr_session *session, int max_draft, tsr_error *err);
+void tsr_lookup_close(tsr_lookup *l);
+/* prompt[n]: the tokens that the session holds, with logits of the last. */
+tsr_code tsr_lookup_begin(tsr_lookup *l, const tsr_token *prompt, size_t n, tsr_error *err);
+/* The next token, which the sampler has chosen and accepted; the one before it has been evaluated. The session may be some tokens ahead of the
+ * text until the next call: truncate it to what you keep before anything else is done with it, and begin again after that. */
+tsr_code tsr_lookup_next(tsr_lookup *l, tsr_sampler *sampler, tsr_token *out, tsr_error *err);
+typedef struct tsr_lookup_stats { uint64_t n_passes, n_drafted, n_accepted; } tsr_lookup_stats;
+void tsr_lookup_get_stats(const tsr_lookup *l, tsr_lookup_stats *out);
 
 /* ----------------------------------------------------------------------------------------------- quantise */
 

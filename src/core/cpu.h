@@ -70,5 +70,10 @@ typedef struct tsr_cpuset {
 /* root: "" for the real system, or a directory that holds proc/ and sys/ trees (tests; the affinity mask then comes
  * from proc/self/status). What cannot be read counts as absent: no topology, every CPU is a core; no cgroup, no quota. */
 void tsr_cpuset_read(const char *root, tsr_cpuset *out);
+/* How many threads can run at a time: min(n_logical, ceil(quota)). */
+int tsr_cpuset_usable(const tsr_cpuset *set);
+/* How many threads to run for a user who asked for so many: n_default for 0, and never more than can run at a time. More would only
+ * take turns, and each turn is waited for by all others (doc/threads.md). */
+int tsr_cpuset_threads(const tsr_cpuset *set, int asked);
 
 #endif

@@ -254,3 +254,14 @@ void tsr_cpuset_read(const char *root, tsr_cpuset *out) {
     out->n_default = out->n_physical;
     if (out->quota > 0 && out->quota < out->n_physical) out->n_default = (int)ceil(out->quota);
 }
+
+int tsr_cpuset_usable(const tsr_cpuset *set) {
+    if (set->quota > 0 && set->quota < set->n_logical) return (int)ceil(set->quota);
+    return set->n_logical;
+}
+
+int tsr_cpuset_threads(const tsr_cpuset *set, int asked) {
+    if (asked == 0) return set->n_default;
+    int most = tsr_cpuset_usable(set);
+    return asked < most ? asked : most;
+}

@@ -6,7 +6,6 @@
 #include <immintrin.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,7 +19,8 @@
 
 /* How long a waiting thread spins before it sleeps. A wake-up through the kernel costs 5 to 50 us, so spinning a few
  * times that covers the gaps between the jobs of one token. With more threads than CPUs every spin steals time from
- * the thread that is waited for: look once or twice, then let go. */
+ * the thread that is waited for: look once or twice, then let go. Letting go is sleeping, never sched_yield(): that gives
+ * a whole slice (3 ms) away to whatever else wants the CPU, where a sleeper is let back in as soon as it is woken. */
 enum { SPIN_NS = 200 * 1000, SPIN_NS_CROWDED = 1000, FAN_IN = 16, LINE = 64 };
 
 /* MXCSR while a job runs: round to nearest, exceptions masked, FTZ (bit 15), DAZ (bit 6). */
@@ -48,15 +48,24 @@ struct worker {
     alignas(LINE) tsr_pool *pool;
     int64_t spin_ns; /* how long this thread spins now; only it reads and writes this */
     int index;
+    int cpu; /* that it is pinned to, or -1 */
     pthread_t thread;
 };
 
 struct tsr_pool {
-    int n, n_groups;
-    int64_t spin_ns;
-    bool crowded;  /* more threads than CPUs */
-    tsr_job_fn fn; /* NULL: workers end */
+    int n_threads;   /* that there are; of them, jobs run on */
+    int n, n_groups; /* so many, which arrive in so many groups */
+    int n_wanted;    /* while they become fewer: how many */
+    int usable_cpus;
+    int caller_cpu, free_cpu; /* where the caller was last seen; the core that no worker is pinned to. Or -1 */
+    _Atomic int64_t spin_ns;  /* the most that a thread spins */
+    tsr_job_fn fn;            /* NULL: workers end */
     void *ctx;
+    /* Workers from n on are parked: they wait for `unpark` to be bumped, and when `awake` counts them too, for the jobs
+     * after start had the value start_then. */
+    _Atomic int awake;
+    _Atomic uint32_t start_then;
+    struct word unpark;
     struct word start;   /* bumped when a job is there */
     struct word done;    /* bumped when all threads have finished it */
     struct word barrier; /* bumped when all threads have reached it */
@@ -76,7 +85,8 @@ static int64_t now_ns(void) {
  * CPUs: whoever spins while the thread it waits for is not running only delays it. So a budget that was spent for
  * nothing is halved, and each wait that spinning did end gives some of it back. */
 static bool spin(struct worker *self, struct word *w, uint32_t old) {
-    int64_t most = self->pool->spin_ns, deadline = 0;
+    int64_t most = atomic_load_explicit(&self->pool->spin_ns, memory_order_relaxed), deadline = 0;
+    if (self->spin_ns > most) self->spin_ns = most;
     do {
         for (int k = 0; k < 32; k++) {
             if (atomic_load_explicit(&w->value, memory_order_acquire) != old) {
@@ -95,16 +105,15 @@ static bool spin(struct worker *self, struct word *w, uint32_t old) {
     return false;
 }
 
-static void wait_change(tsr_pool *p, int i, struct word *w, uint32_t old) {
-    if (spin(&p->workers[i], w, old)) return;
-    if (p->crowded) {
-        sched_yield(); /* often enough to let the thread that is waited for finish */
-        if (atomic_load_explicit(&w->value, memory_order_acquire) != old) return;
-    }
+static void sleep_until_change(struct word *w, uint32_t old) {
     /* Sequentially consistent on both sides: either this thread sees the new value, or announce() sees the sleeper. */
     atomic_fetch_add(&w->sleepers, 1);
     while (atomic_load(&w->value) == old) syscall(SYS_futex, &w->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
     atomic_fetch_sub(&w->sleepers, 1);
+}
+
+static void wait_change(tsr_pool *p, int i, struct word *w, uint32_t old) {
+    if (!spin(&p->workers[i], w, old)) sleep_until_change(w, old);
 }
 
 static void announce(struct word *w) {
@@ -125,15 +134,28 @@ static bool arrive(const tsr_pool *p, struct arrivals *a, int i) {
     return arrive_at(&a->group[g], members) && arrive_at(&a->root, p->n_groups);
 }
 
+/* Sleeps until the worker is one of those that run jobs; what `start` was before the first of them. */
+static uint32_t park(tsr_pool *p, const struct worker *w) {
+    for (;;) {
+        uint32_t old = atomic_load_explicit(&p->unpark.value, memory_order_acquire);
+        if (w->index < atomic_load_explicit(&p->awake, memory_order_acquire)) break;
+        sleep_until_change(&p->unpark, old);
+    }
+    return atomic_load_explicit(&p->start_then, memory_order_relaxed);
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     tsr_pool *p = w->pool;
     _mm_setcsr(JOB_MXCSR);
-    for (uint32_t seen = 0;; seen++) {
-        wait_change(p, w->index, &p->start, seen);
+    for (uint32_t seen = 0;;) {
+        wait_change(p, w->index, &p->start, seen++);
         if (!p->fn) return NULL;
         p->fn(p->ctx, w->index, p->n);
+        /* Looked at before arriving: while this worker has not, the number stays what it is. */
+        bool leaves = w->index >= atomic_load_explicit(&p->awake, memory_order_relaxed);
         if (arrive(p, &p->finished, w->index)) announce(&p->done);
+        if (leaves) seen = park(p, w);
     }
 }
 
@@ -145,6 +167,33 @@ unsigned tsr_float_mode_enter(void) {
 
 void tsr_float_mode_restore(unsigned mode) { _mm_setcsr(mode); }
 
+/* Refused by the kernel: the worker stays where it is. */
+static void pin_worker(const struct worker *w, int cpu) {
+    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
+    if (!mask) return;
+    size_t size = CPU_ALLOC_SIZE(cpu + 1);
+    CPU_ZERO_S(size, mask);
+    CPU_SET_S(cpu, size, mask);
+    pthread_setaffinity_np(w->thread, size, mask);
+    CPU_FREE(mask);
+}
+
+/* The caller is not pinned: the kernel may have moved it to the CPU of a worker, which cannot make way by itself. That
+ * one goes to the core that has nobody. */
+static void make_way(tsr_pool *p) {
+    int cpu = sched_getcpu();
+    if (cpu == p->caller_cpu || p->free_cpu < 0) return;
+    p->caller_cpu = cpu;
+    for (int i = 1; i < p->n; i++) {
+        struct worker *w = &p->workers[i];
+        if (w->cpu != cpu) continue;
+        w->cpu = p->free_cpu;
+        p->free_cpu = cpu;
+        pin_worker(w, w->cpu);
+        return;
+    }
+}
+
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
     unsigned mode = tsr_float_mode_enter();
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
@@ -153,6 +202,7 @@ void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
         fn(ctx, 0, 1);
     } else {
         uint32_t done = atomic_load_explicit(&p->done.value, memory_order_relaxed);
+        make_way(p);
         p->fn = fn;
         p->ctx = ctx;
         announce(&p->start);
@@ -188,38 +238,54 @@ void tsr_pool_counts(const tsr_pool *p, uint64_t *n_jobs, uint64_t *n_barriers) 
     *n_barriers = p->n_barriers;
 }
 
+static void set_count(tsr_pool *p, int n) {
+    p->n = n;
+    p->n_groups = (n + FAN_IN - 1) / FAN_IN;
+    atomic_store_explicit(&p->spin_ns, n > p->usable_cpus ? SPIN_NS_CROWDED : SPIN_NS, memory_order_relaxed);
+}
+
+/* The last job of those that park after it. The number gets smaller when all have come here, so that nobody is on the way
+ * out of park() any more, and before anybody is on the way in. */
+static void shrink(void *ctx, int i, int n) {
+    (void)n;
+    tsr_pool *p = ctx;
+    tsr_pool_barrier(p, i);
+    if (i == 0) atomic_store_explicit(&p->awake, p->n_wanted, memory_order_relaxed);
+    tsr_pool_barrier(p, i);
+}
+
+void tsr_pool_use(tsr_pool *p, int n) {
+    n = n < 1 ? 1 : n > p->n_threads ? p->n_threads : n;
+    if (n < p->n) {
+        p->n_wanted = n;
+        tsr_pool_run(p, shrink, p);
+        set_count(p, n);
+    } else if (n > p->n) {
+        uint32_t start = atomic_load_explicit(&p->start.value, memory_order_relaxed);
+        atomic_store_explicit(&p->start_then, start, memory_order_relaxed);
+        set_count(p, n);
+        atomic_store_explicit(&p->awake, n, memory_order_release);
+        announce(&p->unpark);
+    }
+}
+
 /* Ends and joins workers 1..n_started; the job counters are not in use then. */
 static void stop(tsr_pool *p, int n_started) {
+    tsr_pool_use(p, p->n_threads);
     p->fn = NULL;
     announce(&p->start);
     for (int i = 1; i <= n_started; i++) pthread_join(p->workers[i].thread, NULL);
     free(p);
 }
 
-static int usable_cpus(const tsr_cpuset *set) {
-    if (set->quota > 0 && set->quota < set->n_logical) return (int)ceil(set->quota);
-    return set->n_logical;
-}
-
 int tsr_pool_place(const tsr_cpuset *set, int n_threads, int caller_cpu, int i) {
-    if (n_threads > set->n_physical || n_threads > usable_cpus(set)) return -1;
+    if (n_threads > set->n_physical || n_threads > tsr_cpuset_usable(set)) return -1;
     /* On the second thread of a core the remainder is right where those are numbered after all first ones (usual); else
      * it still spreads programs out, and the caller, not pinned, makes way. */
     int core = caller_cpu > 0 ? caller_cpu % set->n_physical : 0;
     for (int k = 0; k < set->n_physical; k++)
         if (set->first_cpus[k] == caller_cpu) core = k;
     return set->first_cpus[(core + i) % set->n_physical];
-}
-
-/* Refused by the kernel: the worker stays where it is. */
-static void pin_worker(const struct worker *w, int cpu) {
-    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
-    if (!mask) return;
-    size_t size = CPU_ALLOC_SIZE(cpu + 1);
-    CPU_ZERO_S(size, mask);
-    CPU_SET_S(cpu, size, mask);
-    pthread_setaffinity_np(w->thread, size, mask);
-    CPU_FREE(mask);
 }
 
 /* New threads inherit the signal mask, so it is set around their creation. Faults must stay deliverable: a blocked
@@ -247,22 +313,23 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
     memset(p, 0, size);
     tsr_cpuset set;
     tsr_cpuset_read("", &set);
-    p->n = n_threads;
-    p->n_groups = (n_threads + FAN_IN - 1) / FAN_IN;
-    p->crowded = n_threads > usable_cpus(&set);
-    p->spin_ns = p->crowded ? SPIN_NS_CROWDED : SPIN_NS;
-    int caller_cpu = sched_getcpu();
+    p->n_threads = n_threads;
+    p->usable_cpus = tsr_cpuset_usable(&set);
+    set_count(p, n_threads);
+    atomic_store(&p->awake, n_threads);
+    p->caller_cpu = sched_getcpu();
+    p->free_cpu = pin ? tsr_pool_place(&set, n_threads, p->caller_cpu, 0) : -1;
 
     sigset_t old_mask;
     block_asynchronous_signals(&old_mask);
-    for (int k = 0; k < n_threads; k++) p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns};
+    for (int k = 0; k < n_threads; k++) p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns, .cpu = -1};
     int rc = 0, i = 1;
     for (; i < n_threads; i++) {
         struct worker *w = &p->workers[i];
         rc = pthread_create(&w->thread, NULL, worker_main, w);
         if (rc) break;
-        int cpu = pin ? tsr_pool_place(&set, n_threads, caller_cpu, i) : -1;
-        if (cpu >= 0) pin_worker(w, cpu);
+        w->cpu = pin ? tsr_pool_place(&set, n_threads, p->caller_cpu, i) : -1;
+        if (w->cpu >= 0) pin_worker(w, w->cpu);
     }
     pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
     if (rc == 0) return p;
@@ -276,7 +343,7 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
 }
 
 void tsr_pool_close(tsr_pool *p) {
-    if (p) stop(p, p->n - 1);
+    if (p) stop(p, p->n_threads - 1);
 }
 
 void tsr_split(int64_t total, int64_t unit, int i, int n, int64_t *begin, int64_t *end) {

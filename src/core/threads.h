@@ -2,7 +2,7 @@
  *
  * The caller is thread 0. Workers spin for a short while after a job, then sleep on a futex, so an idle pool costs
  * nothing and a busy one hands over in about a microsecond. When the machine is oversubscribed (a thread waits longer
- * than the spin budget) waiting falls back to yielding and sleeping: no collapse.
+ * than the spin budget) they sleep at once: no collapse.
  * Every thread that runs jobs has FTZ and DAZ set (denormal scales cost ten times otherwise); the caller's MXCSR is
  * restored when the job ends.
  * Workers block every asynchronous signal, so handlers (Ctrl-C) run in the program's own threads; faults (SIGBUS of a
@@ -26,8 +26,12 @@ typedef void (*tsr_job_fn)(void *ctx, int i, int n);
  * only where they fit (n_threads <= physical cores allowed, no cgroup quota below that), and never an error. */
 tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err);
 void tsr_pool_close(tsr_pool *p);
+/* From now on jobs run on n threads, from 1 to those opened (what is outside is cut off); the others sleep until they are wanted again.
+ * Not inside a job. A change costs about what waking up a thread costs; no change, nothing. */
+void tsr_pool_use(tsr_pool *p, int n);
+/* Threads that jobs run on: all that were opened, or what tsr_pool_use said. */
 int tsr_pool_size(const tsr_pool *p);
-/* Runs fn on all threads and returns when all are done. Not reentrant; one caller at a time. */
+/* Runs fn on tsr_pool_size() threads and returns when all are done. Not reentrant; one caller at a time. */
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
 /* Inside a job: waits until all n threads are here. What was written before is seen after. */
 void tsr_pool_barrier(tsr_pool *p, int i);
@@ -41,7 +45,8 @@ void tsr_float_mode_restore(unsigned mode);
  * tsr_pool_next(p, a) before and tsr_pool_next(p, a + b) after a barrier. */
 int64_t tsr_pool_next(tsr_pool *p, int64_t count);
 
-/* Where a pool of n_threads, opened from caller_cpu, pins worker i (1 <= i < n_threads): a CPU, or -1 for nowhere. Pure.
+/* Where a pool of n_threads, opened from caller_cpu, pins worker i (0 <= i < n_threads): a CPU, or -1 for nowhere. Pure.
+ * For 0, who is the caller and is not pinned, it is the core that nobody is pinned to.
  * Worker i goes i cores after the caller's, so that the caller keeps its own, and programs side by side do not all pile
  * up on the first cores. */
 int tsr_pool_place(const tsr_cpuset *set, int n_threads, int caller_cpu, int i);

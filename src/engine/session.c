@@ -1,6 +1,7 @@
 /* session.c: one sequence: its KV cache, its working memory, its threads; and passes over several sequences. */
 #include "core/memory.h"
 #include "engine/model.h"
+#include "engine/session.h"
 #include "model/cost.h"
 #include "model/forward.h"
 
@@ -9,6 +10,7 @@
 #include <time.h>
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16, MAX_CONTEXT = 1 << 30 };
+enum { FEW_TOKENS = 8 }; /* a pass over so many is bound by reading weights, as generation is, and gets its threads */
 
 struct tsr_session {
     const tsr_model *model;
@@ -39,21 +41,21 @@ static tsr_code check_params(const tsr_model *m, tsr_session_params *p, tsr_erro
     if (p->n_batch < 0 || p->n_batch > MAX_BATCH) return tsr_fail(err, TSR_E_ARG, "batch size %d is outside 1 .. %d", p->n_batch, MAX_BATCH);
     if (p->n_batch == 0) p->n_batch = DEFAULT_BATCH;
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
-    if (p->n_threads < 0) return tsr_fail(err, TSR_E_ARG, "thread count %d is negative", p->n_threads);
+    if (p->n_threads < 0 || p->n_threads_prompt < 0)
+        return tsr_fail(err, TSR_E_ARG, "thread count %d is negative", p->n_threads < 0 ? p->n_threads : p->n_threads_prompt);
     tsr_code code = check_kv_type("kv_k", p->kv_k, err);
     if (code == TSR_OK) code = check_kv_type("kv_v", p->kv_v, err);
     if (code != TSR_OK) return code;
-    if (p->n_threads == 0) {
-        tsr_cpuset cpus;
-        tsr_cpuset_read("", &cpus);
-        p->n_threads = cpus.n_default;
-    }
+    tsr_cpuset cpus;
+    tsr_cpuset_read("", &cpus);
+    p->n_threads = tsr_cpuset_threads(&cpus, p->n_threads);
+    p->n_threads_prompt = p->n_threads_prompt ? tsr_cpuset_threads(&cpus, p->n_threads_prompt) : p->n_threads;
     return TSR_OK;
 }
 
 static tsr_code open_parts(tsr_session *s, const tsr_session_params *p, tsr_error *err) {
     const tsr_net *net = s->model->net;
-    s->pool = tsr_pool_open(p->n_threads, true, err);
+    s->pool = tsr_pool_open(p->n_threads > p->n_threads_prompt ? p->n_threads : p->n_threads_prompt, true, err);
     if (!s->pool) return TSR_E_NOMEM;
     tsr_code code = tsr_kv_open(&s->kv, &net->hparams, p->n_ctx, p->kv_k, p->kv_v, err);
     if (code == TSR_OK) code = tsr_forward_open(&s->forward, net, s->pool, p->n_ctx, p->n_batch, &s->cancel, err);
@@ -78,6 +80,7 @@ tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *
         return NULL;
     }
     s->stats.n_threads = p.n_threads;
+    s->stats.n_threads_prompt = p.n_threads_prompt;
     s->stats.kv_bytes = s->kv.bytes_k + s->kv.bytes_v;
     s->stats.work_bytes = s->forward.work_bytes;
     return s;
@@ -123,12 +126,17 @@ static void count(tsr_session *s, size_t n, double elapsed) {
     *(n > 1 ? &s->stats.prompt_seconds : &s->stats.generate_seconds) += elapsed;
 }
 
-tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
+static void use_threads(const tsr_session *s, size_t n) {
+    tsr_pool_use(s->pool, n > FEW_TOKENS ? s->stats.n_threads_prompt : s->stats.n_threads);
+}
+
+static tsr_code eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, double *elapsed, tsr_error *err) {
     tsr_code code = check_tokens(s, tokens, n, want, err);
     if (code != TSR_OK) return code;
     double start = seconds();
     atomic_store(&s->cancel, false);
     s->n_logits = 0;
+    use_threads(s, n);
     size_t batch = (size_t)s->forward.n_batch;
     for (size_t done = 0; code == TSR_OK && done < n; done += batch) {
         size_t m = n - done < batch ? n - done : batch;
@@ -144,9 +152,34 @@ tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr
         return code; /* what was written past `length` in the cache is as good as forgotten */
     }
     s->length += n;
-    count(s, n, seconds() - start);
+    *elapsed = seconds() - start;
     return TSR_OK;
 }
+
+tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
+    double elapsed;
+    tsr_code code = eval(s, tokens, n, want, &elapsed, err);
+    if (code == TSR_OK) count(s, n, elapsed);
+    return code;
+}
+
+/* --- speculation ----------------------------------------------------------------------------------------------------------- */
+
+size_t tsr_session_verify_most(const tsr_session *s) { return s->forward.n_batch < TSR_VERIFY_MAX ? (size_t)s->forward.n_batch : TSR_VERIFY_MAX; }
+
+tsr_code tsr_session_verify(tsr_session *s, const tsr_token *tokens, size_t n, tsr_error *err) {
+    double elapsed;
+    if (n > TSR_VERIFY_MAX) return tsr_fail(err, TSR_E_ARG, "%zu tokens to verify: at most %d", n, TSR_VERIFY_MAX);
+    s->forward.rows_alone = true;
+    tsr_code code = eval(s, tokens, n, TSR_LOGITS_ALL, &elapsed, err);
+    s->forward.rows_alone = false;
+    if (code == TSR_OK) count(s, 1, elapsed);
+    return code;
+}
+
+void tsr_session_count_accepted(tsr_session *s) { s->stats.n_generated++; }
+
+size_t tsr_session_n_logits(const tsr_session *s) { return s->n_logits; }
 
 /* --- several sessions ------------------------------------------------------------------------------------------------------ */
 
@@ -220,6 +253,7 @@ tsr_code tsr_session_eval_batch(const tsr_batch_item *items, size_t n_items, tsr
     double start = seconds();
     for (size_t i = 0; i < n_items; i++) items[i].session->n_logits = 0;
     atomic_store(&first->cancel, false);
+    use_threads(first, total);
     code = tsr_forward_run(&first->forward, tokens, spans, (int64_t)n_items, first->logits, err);
     free(spans);
     if (code == TSR_OK) code = tsr_model_check_files(first->model, err);

@@ -275,13 +275,9 @@ static tsr_code bind_all(binder *b) {
 
 /* The threads that pack. */
 static tsr_code open_pool(binder *b) {
-    int n_threads = b->load->n_threads;
-    if (n_threads == 0) {
-        tsr_cpuset cpus;
-        tsr_cpuset_read("", &cpus);
-        n_threads = cpus.n_default;
-    }
-    b->pool = tsr_pool_open(n_threads, true, b->err);
+    tsr_cpuset cpus;
+    tsr_cpuset_read("", &cpus);
+    b->pool = tsr_pool_open(tsr_cpuset_threads(&cpus, b->load->n_threads), true, b->err);
     return b->pool ? TSR_OK : TSR_E_NOMEM;
 }
 

@@ -485,7 +485,7 @@ def test_bash_completion(tmp_path):
     assert complete("tessera run --mirostat-", tmp_path) == ["--mirostat-tau", "--mirostat-eta"]
     assert sorted(complete("tessera run -m ", tmp_path)) == ["a.gguf", "models"]
     assert sorted(complete("tessera run -f ", tmp_path)) == ["a.gguf", "b.txt", "models"]
-    assert complete("tessera run --kv ", tmp_path) == ["f16", "f32"]
+    assert complete("tessera run --kv ", tmp_path) == ["f16", "f32", "bf16", "q8_0"]
     assert complete("tessera help ev", tmp_path) == ["eval"]
     assert "Q4_K_M" in complete("tessera quantize a.gguf b.gguf Q4", tmp_path)
 

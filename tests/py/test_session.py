@@ -272,20 +272,46 @@ def test_cancel_leaves_the_sequence_as_it_was(tmp_path):
 
 
 def test_stats_count_tokens_by_kind(models):
-    class Stats(C.Structure):
-        _fields_ = [("n_prompt", C.c_uint64), ("n_generated", C.c_uint64), ("prompt_seconds", C.c_double),
-                    ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64), ("n_jobs", C.c_uint64), ("n_barriers", C.c_uint64),
-                    ("n_threads", C.c_int)]
-    out = Stats()
-    tsr.lib().tsr_session_get_stats.argtypes = [C.c_void_p, C.POINTER(Stats)]
-    tsr.lib().tsr_session_get_stats.restype = None
+    out = tsr.SessionStats()
     sizes = []
     for kv_f32 in (False, True):
         s = models["llama"].session(n_ctx=64, n_threads=2, kv_f32=kv_f32)
         s.eval(TOKENS[:10]), s.eval(TOKENS[10:11]), s.eval(TOKENS[11:12])
         tsr.lib().tsr_session_get_stats(s.handle, C.byref(out))
-        assert (out.n_prompt, out.n_generated, out.n_threads) == (10, 2, 2)
+        assert (out.n_prompt, out.n_generated, out.n_threads) == (10, 2, min(2, tsr.machine().n_logical))
         assert out.prompt_seconds > 0 and out.generate_seconds > 0
         sizes.append(out.kv_bytes)
     # 64 positions, 2 layers, k and v, 2 heads of 16; f32 is twice f16; padding may add, never take away
     assert sizes[0] >= 64 * 2 * 2 * 2 * 16 * 2 and sizes[1] >= 2 * 64 * 2 * 2 * 2 * 16 * 2
+
+
+def test_counts_of_threads(models):
+    """Prompts and generation may use different numbers of threads; more than there are CPUs are not used. What comes out stays the same."""
+    cpus = tsr.machine().n_logical
+    counts = []
+    for n, n_prompt in ((1, 0), (1, 2), (2, 1), (64, 0), (1, 64), (1, 1)):
+        s = models["llama"].session(n_ctx=64, n_threads=n, n_threads_prompt=n_prompt)
+        out = [s.eval(TOKENS[:20]), s.eval(TOKENS[20:21]), s.eval(TOKENS[21:31]), s.eval(TOKENS[31:33])]
+        counts.append(s.thread_counts())
+        if len(counts) == 1:
+            expected = out
+        for a, b in zip(out, expected):
+            assert np.allclose(a, b, atol=1e-3)
+    assert counts[0] == (1, 1) and counts[-1] == (1, 1)
+    assert counts[1] == (1, min(2, cpus)) and counts[2] == (min(2, cpus), 1)
+    assert counts[3][0] <= cpus and counts[3][0] == counts[3][1] == counts[4][1] and counts[4][0] == 1
+
+
+def test_many_threads_do_not_collapse(models):
+    """16 threads where there are 2 CPUs: within 4 times of the default (a pool that waits wrongly takes 20 times and more)."""
+    def best(n_threads):
+        s, took = models["llama"].session(n_ctx=512, n_threads=n_threads), []
+        s.eval(TOKENS[:10], tsr.LOGITS_NONE)
+        for _ in range(6):
+            start = time.monotonic()
+            for t in range(30):
+                s.eval([t + 1], tsr.LOGITS_LAST)
+            took.append(time.monotonic() - start)
+        return min(took)
+    right = best(0)
+    assert best(8 * tsr.machine().n_logical) < 4 * right + 0.01

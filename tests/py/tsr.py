@@ -69,7 +69,14 @@ class ModelInfo(C.Structure):
 
 
 class SessionParams(C.Structure):
-    _fields_ = [("n_ctx", C.c_int), ("n_batch", C.c_int), ("n_threads", C.c_int), ("kv_k", C.c_int), ("kv_v", C.c_int)]
+    _fields_ = [("n_ctx", C.c_int), ("n_batch", C.c_int), ("n_threads", C.c_int),
+                ("n_threads_prompt", C.c_int), ("kv_k", C.c_int), ("kv_v", C.c_int)]
+
+
+class SessionStats(C.Structure):
+    _fields_ = [("n_prompt", C.c_uint64), ("n_generated", C.c_uint64), ("prompt_seconds", C.c_double),
+                ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64), ("n_jobs", C.c_uint64), ("n_barriers", C.c_uint64),
+                ("n_threads", C.c_int), ("n_threads_prompt", C.c_int)]
 
 
 class TensorInfo(C.Structure):
@@ -99,6 +106,7 @@ PROTOTYPES = {
     "tsr_session_close": (None, C.c_void_p),
     "tsr_session_eval": (C.c_int, C.c_void_p, C.POINTER(C.c_int32), C.c_size_t, C.c_int, ERR),
     "tsr_session_logits": (C.POINTER(C.c_float), C.c_void_p, C.c_size_t),
+    "tsr_session_get_stats": (None, C.c_void_p, C.POINTER(SessionStats)),
     "tsr_session_length": (C.c_size_t, C.c_void_p),
     "tsr_session_capacity": (C.c_size_t, C.c_void_p),
     "tsr_session_truncate": (C.c_int, C.c_void_p, C.c_size_t, ERR),
@@ -167,8 +175,8 @@ class Model:
         lib().tsr_model_get_info(self.handle, C.byref(out))
         return out
 
-    def session(self, n_ctx=0, n_batch=0, n_threads=1, kv_f32=False):
-        s = Session(self, n_ctx, n_batch, n_threads, kv_f32)
+    def session(self, n_ctx=0, n_batch=0, n_threads=1, kv_f32=False, n_threads_prompt=0):
+        s = Session(self, n_ctx, n_batch, n_threads, kv_f32, n_threads_prompt)
         self.sessions.append(s)
         return s
 
@@ -195,9 +203,9 @@ class Model:
 
 
 class Session:
-    def __init__(self, model, n_ctx, n_batch, n_threads, kv_f32):
+    def __init__(self, model, n_ctx, n_batch, n_threads, kv_f32, n_threads_prompt=0):
         p, err = lib().tsr_session_params_default(), Error()
-        p.n_ctx, p.n_batch, p.n_threads = n_ctx, n_batch, n_threads
+        p.n_ctx, p.n_batch, p.n_threads, p.n_threads_prompt = n_ctx, n_batch, n_threads, n_threads_prompt
         p.kv_k = p.kv_v = KV_F32 if kv_f32 else KV_F16
         self.n_vocab = model.info().n_vocab
         self.handle = lib().tsr_session_open(model.handle, C.byref(p), C.byref(err))
@@ -215,6 +223,12 @@ class Session:
     def logits(self, i):
         p = lib().tsr_session_logits(self.handle, i)
         return np.ctypeslib.as_array(p, (self.n_vocab,)).copy() if p else None
+
+    def thread_counts(self):
+        """Threads in use: (generation, prompts)."""
+        out = SessionStats()
+        lib().tsr_session_get_stats(self.handle, C.byref(out))
+        return out.n_threads, out.n_threads_prompt
 
     def truncate(self, n):
         err = Error()

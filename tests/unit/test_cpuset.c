@@ -265,11 +265,29 @@ static void test_real(void **state) {
 
 #define IN_TREE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static void test_counts(void **state) {
+    (void)state;
+    tsr_cpuset *set = &got;
+    *set = (tsr_cpuset){.n_logical = 8, .n_physical = 4, .n_default = 4};
+    assert_int_equal(tsr_cpuset_usable(set), 8);
+    assert_int_equal(tsr_cpuset_threads(set, 0), 4);
+    assert_int_equal(tsr_cpuset_threads(set, 1), 1);
+    assert_int_equal(tsr_cpuset_threads(set, 8), 8); /* a thread on each half of a core, for those who insist */
+    assert_int_equal(tsr_cpuset_threads(set, 64), 8);
+    set->quota = 1.5;
+    set->n_default = 2;
+    assert_int_equal(tsr_cpuset_usable(set), 2);
+    assert_int_equal(tsr_cpuset_threads(set, 0), 2);
+    assert_int_equal(tsr_cpuset_threads(set, 64), 2);
+    set->quota = 100;
+    assert_int_equal(tsr_cpuset_usable(set), 8);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_TREE(test_smt),        IN_TREE(test_many_cpus),       IN_TREE(test_odd_lists), IN_TREE(test_nothing_there),
         IN_TREE(test_v1),         IN_TREE(test_v2_path_to_root), IN_TREE(test_hybrid),    IN_TREE(test_v2_namespaces),
-        IN_TREE(test_odd_quotas), cmocka_unit_test(test_real),
+        IN_TREE(test_odd_quotas), cmocka_unit_test(test_counts), cmocka_unit_test(test_real),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
