@@ -13,6 +13,7 @@
 
 enum {
     NARROW_BYTES = 8192,  /* of weights: a narrow item has at least so many */
+    ALONE = 1024,         /* activations to convert that are less work than a barrier: the caller's */
     ITEMS_PER_THREAD = 4, /* at least, if there is that much to hand out */
     READING_ROWS = 3,     /* what reading and unpacking a weight takes, in rows multiplied with it (doc/packed.md) */
 };
@@ -252,7 +253,7 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
     if (job.ranges) open_ranges(&job);
     job.together = job.n_inputs == 1;
     job.converted = job.together && !tsr_needs_converting(job.inputs);
-    if (job.together && !job.converted && job.inputs->rows <= TSR_ACT8_PAIRED) { /* less work than a barrier */
+    if (job.together && !job.converted && job.inputs->rows * p->x.k <= ALONE) {
         unsigned mode = tsr_float_mode_enter();
         tsr_convert(p, job.inputs, p->scratch, NULL, 0, 1);
         tsr_float_mode_restore(mode);
