@@ -43,7 +43,8 @@ static plan lay_out(int n_layouts, int64_t m, int64_t k) {
 bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out) {
     if (m > INT64_MAX / 128 / (k + 64)) return false;
     /* paired rows of small m may take more than the single rows of a larger one */
-    size_t most = lay_out(TSR_ACT8_LAYOUTS, m, k).total, paired = m > TSR_ACT8_PAIRED ? lay_out(TSR_ACT8_LAYOUTS, TSR_ACT8_PAIRED, k).total : 0;
+    size_t most = lay_out(TSR_ACT8_LAYOUTS, m, k).total, paired = 0;
+    if (m > TSR_ACT8_PAIRED) paired = lay_out(TSR_ACT8_LAYOUTS, TSR_ACT8_PAIRED, k).total;
     *out = most > paired ? most : paired;
     return true;
 }
@@ -280,8 +281,9 @@ static few_rows read_rows(const row_view *v, int64_t begin, int64_t end) {
 }
 
 static void choose_group(const row_view *v, int64_t g) {
-    if (v->p->pairs == 0) return;
-    choose_pairs(v->p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * v->p->blocks, v->a->block + g * v->p->entries);
+    const plan *p = v->p;
+    if (p->pairs == 0) return;
+    choose_pairs(p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * p->blocks, v->a->block + g * p->entries);
 }
 
 static void put_rows(const row_view *v, const few_rows *rows) {
