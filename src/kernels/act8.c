@@ -205,11 +205,11 @@ static void put_padding(const row_view *v) {
     }
 }
 
-/* Row r, whose rounding errors are a row of their own. */
-static void put_paired_row(const row_view *v, int64_t r, const float *x, const float *max) {
+/* Blocks [begin, end) of row r, whose rounding errors are a row of their own. */
+static void put_paired_row(const row_view *v, int64_t r, const float *x, const float *max, int64_t begin, int64_t end) {
     float residual[TSR_BLOCK_K], residual_max;
     lane first = lane_of(v->a, 2 * r), second = lane_of(v->a, 2 * r + 1);
-    for (int64_t b = 0; b < v->p->blocks; b++) {
+    for (int64_t b = begin; b < end; b++) {
         v->a->block[b] = (int32_t)b;
         put_entry(v, &first, b, x + b * TSR_BLOCK_K, max[b], residual);
         v->s->kern->act8_max(residual, 1, &residual_max);
@@ -287,7 +287,7 @@ static void choose_group(const row_view *v, int64_t g) {
 static void put_rows(const row_view *v, const few_rows *rows) {
     for (int64_t r = rows->begin; r < rows->end; r++) {
         if (v->p->pairs > 0) put_row(v, r, rows->x[r - rows->begin], max_of(v, r));
-        else put_paired_row(v, r, rows->x[r - rows->begin], max_of(v, r));
+        else put_paired_row(v, r, rows->x[r - rows->begin], max_of(v, r), 0, v->p->blocks);
     }
 }
 
@@ -303,11 +303,25 @@ static void quantize_together(const row_view *v, tsr_pool *pool, int i, int n) {
     put_rows(v, &rows);
 }
 
+/* One or two rows: threads share the blocks, and each norms the rows for itself. */
+static void quantize_blocks(const row_view *v, int i, int n) {
+    const tsr_act8_source *s = v->s;
+    int64_t begin, end;
+    tsr_split(v->p->blocks, 1, i, n, &begin, &end);
+    for (int64_t r = 0; r < s->m; r++) {
+        const float *x = tsr_rows_read(&s->x, s->kern, r, s->buffer);
+        s->kern->act8_max(x + begin * TSR_BLOCK_K, end - begin, max_of(v, r) + begin);
+        put_paired_row(v, r, x, max_of(v, r), begin, end);
+    }
+}
+
 void tsr_act8_quantize(const tsr_act8 *a, const tsr_act8_source *s, tsr_pool *pool, int i, int n) {
     const plan p = lay_out(s->n_layouts, s->m, s->x.k);
     const row_view v = {a, s, &p};
     int64_t first, last;
-    if (pool && group_count(s->m) < n) {
+    if (pool && p.pairs == 0) {
+        quantize_blocks(&v, i, n);
+    } else if (pool && group_count(s->m) < n) {
         quantize_together(&v, pool, i, n);
     } else {
         tsr_split(group_count(s->m), 1, i, n, &first, &last);
