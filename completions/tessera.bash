@@ -22,6 +22,7 @@ _tessera() {
         run:-p|run:--prompt) COMPREPLY=(); return ;;
         run:-f|run:--file) _tessera_files '*'; return ;;
         run:-n|run:--predict) COMPREPLY=(); return ;;
+        run:--lookup-max) COMPREPLY=(); return ;;
         run:--stop) COMPREPLY=(); return ;;
         run:--system) COMPREPLY=(); return ;;
         run:--chat-template) _tessera_files '*'; return ;;
@@ -58,6 +59,7 @@ _tessera() {
         chat:--system) COMPREPLY=(); return ;;
         chat:--chat-template) _tessera_files '*'; return ;;
         chat:-n|chat:--predict) COMPREPLY=(); return ;;
+        chat:--lookup-max) COMPREPLY=(); return ;;
         chat:--stop) COMPREPLY=(); return ;;
         chat:-c|chat:--ctx) COMPREPLY=(); return ;;
         chat:-t|chat:--threads) COMPREPLY=(); return ;;
@@ -134,8 +136,8 @@ _tessera() {
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
         info) options="-m --model --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;

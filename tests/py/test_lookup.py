@@ -124,15 +124,21 @@ def model(tmp_path_factory):
         yield m
 
 
+class SamplerParams(C.Structure):
+    _fields_ = [("seed", C.c_uint64), ("temperature", C.c_float), ("rest", C.c_char * 256)]  # what is behind is left as it is
+
+
 @pytest.fixture
 def sampler(model):
+    """Greedy."""
     so = tsr.lib()
-    so.tsr_sampler_open.restype, so.tsr_sampler_open.argtypes = C.c_void_p, [C.c_void_p, C.c_void_p, C.POINTER(tsr.Error)]
+    so.tsr_sampler_params_default.restype = SamplerParams
+    so.tsr_sampler_open.restype, so.tsr_sampler_open.argtypes = C.c_void_p, [C.c_void_p, C.POINTER(SamplerParams), C.POINTER(tsr.Error)]
     so.tsr_sampler_close.argtypes = [C.c_void_p]
-    params = (C.c_char * 512)()  # zeros: temperature 0 is greedy, everything else is off or without effect
-    C.c_float.from_buffer(params, 16).value = 1.0  # top_p
-    handle = so.tsr_sampler_open(model.handle, C.byref(params), C.byref(tsr.Error()))
-    assert handle
+    params, err = so.tsr_sampler_params_default(), tsr.Error()
+    params.temperature = 0
+    handle = so.tsr_sampler_open(model.handle, C.byref(params), C.byref(err))
+    assert handle, err.text()
     yield handle
     so.tsr_sampler_close(handle)
 
