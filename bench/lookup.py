@@ -15,9 +15,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CODE = (ROOT / "bench/interleaved.py").read_text()[:1800]
 EDIT = f"Repeat this program, but rename the function main to run_all. Answer with the program alone.\n\n```python\n{CODE}\n```"
 STORY = "Write a long story about a lighthouse keeper who finds a map."
+DIGITS = "Write random digits, separated by spaces: " + " ".join(str(i * i * 7919 % 10007 % 10) for i in range(1, 300))  # misleads
 # name, prompt, sampling
 CASES = [("edit code", EDIT, ["--temp", "0"]), ("edit code, sampled", EDIT, ["--temp", "0.7", "--seed", "3"]),
-         ("story", STORY, ["--temp", "0"]), ("story, sampled", STORY, ["--temp", "1", "--seed", "3"])]
+         ("story", STORY, ["--temp", "0"]), ("story, sampled", STORY, ["--temp", "1", "--seed", "3"]),
+         ("digits, sampled", DIGITS, ["--temp", "1.3", "--seed", "3", "--top-k", "0", "--min-p", "0", "--top-p", "1"])]
 
 
 def run(binary, model, prompt, options):
