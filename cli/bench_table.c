@@ -1,27 +1,9 @@
 /* Tables of measurements. */
 #include "cli/bench_table.h"
 
+#include "cli/fields.h"
+
 #include <math.h>
-#include <string.h>
-
-/* One column of CSV, one member of a JSON object. */
-typedef struct field {
-    const char *name;
-    enum { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER } kind;
-    const char *text;
-    double number; /* NaN: there is none */
-} field;
-
-enum { MOST_FIELDS = 48 };
-
-typedef struct fields {
-    field items[MOST_FIELDS];
-    size_t n;
-} fields;
-
-static void add_text(fields *f, const char *name, const char *text) { f->items[f->n++] = (field){name, FIELD_TEXT, text, 0.0}; }
-static void add_count(fields *f, const char *name, double v) { f->items[f->n++] = (field){name, FIELD_COUNT, NULL, v}; }
-static void add_number(fields *f, const char *name, double v) { f->items[f->n++] = (field){name, FIELD_NUMBER, NULL, v}; }
 
 static double share(double rate, double peak) { return peak > 0.0 ? rate / peak : NAN; }
 static double known(double v) { return v > 0.0 ? v : NAN; }
@@ -73,35 +55,9 @@ static void add_measured(fields *f, const tsr_bench_result *r) {
     add_number(f, "pack_bytes_per_second", known(r->pack_rate));
 }
 
-/* Texts are names of this program and the CPU's: quotes and backslashes do not occur, and are left out if they do. */
-static void put_quoted(FILE *f, const char *text) {
-    fputc('"', f);
-    for (; *text; text++)
-        if ((unsigned char)*text >= ' ' && *text != '"' && *text != '\\') fputc(*text, f);
-    fputc('"', f);
-}
-
-static void put_field(FILE *f, const field *v, bool json) {
-    if (v->kind == FIELD_TEXT && (json || strpbrk(v->text, ", "))) put_quoted(f, v->text);
-    else if (v->kind == FIELD_TEXT) fputs(v->text, f);
-    else if (!isfinite(v->number)) fputs(json ? "null" : "", f);
-    else fprintf(f, v->kind == FIELD_COUNT ? "%.0f" : "%.6g", v->number);
-}
-
-static void csv_row(bench_table *t, const fields *f) {
-    for (size_t i = 0; t->n_rows == 0 && i < f->n; i++) fprintf(t->f, "%s%s", f->items[i].name, i + 1 < f->n ? "," : "\n");
-    for (size_t i = 0; i < f->n; i++) {
-        put_field(t->f, &f->items[i], false);
-        fputs(i + 1 < f->n ? "," : "\n", t->f);
-    }
-}
-
 static void json_row(bench_table *t, const fields *f) {
     fputs(t->n_rows ? ",\n{" : "[\n{", t->f);
-    for (size_t i = 0; i < f->n; i++) {
-        fprintf(t->f, "%s\"%s\":", i ? "," : "", f->items[i].name);
-        put_field(t->f, &f->items[i], true);
-    }
+    put_json(t->f, f);
     fputs("}", t->f);
 }
 
@@ -152,7 +108,7 @@ void table_row(bench_table *t, const bench_row *row) {
     tsr_machine_get(&machine);
     add_what(&f, &machine, row);
     add_measured(&f, &row->result);
-    if (t->format == BENCH_CSV) csv_row(t, &f);
+    if (t->format == BENCH_CSV) put_csv(t->f, &f, t->n_rows == 0);
     if (t->format == BENCH_JSON) json_row(t, &f);
     if (t->format == BENCH_MD) {
         if (t->shape != row->shape || t->n_threads != row->result.n_threads) md_heading(t, &machine, row);

@@ -160,6 +160,14 @@ int result_open(result_file *r, const char *path) {
     return EXIT_FAILED;
 }
 
+bool result_flush(const result_file *r) {
+    if (r->f == stdout) return out_write("", 0);
+    errno = 0;
+    if (fflush(r->f) == 0 && !ferror(r->f)) return true;
+    say_error("cannot write %s: %s", r->path, strerror(errno ? errno : EIO));
+    return false;
+}
+
 int result_close(result_file *r, bool keep) {
     if (r->f == stdout) return EXIT_FINE; /* out_finish() reports */
     errno = 0;

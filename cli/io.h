@@ -41,6 +41,9 @@ typedef struct result_file {
 } result_file;
 
 int result_open(result_file *r, const char *path);
+/* Writes what is in the buffer. False, with a message, when that fails; and, without one, when it is stdout and nobody reads any more
+ * (out_finish() says why). */
+bool result_flush(const result_file *r);
 /* Closes, and with keep moves the file to its name; without, removes it. */
 int result_close(result_file *r, bool keep);
 

@@ -120,15 +120,26 @@ _tessera() {
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        bench:-m|bench:--model) _tessera_files '*.gguf'; return ;;
+        bench:-p|bench:--n-prompt) COMPREPLY=(); return ;;
+        bench:-n|bench:--n-gen) COMPREPLY=(); return ;;
+        bench:--pg) COMPREPLY=(); return ;;
+        bench:-d|bench:--n-depth) COMPREPLY=(); return ;;
+        bench:-b|bench:--batch-size) COMPREPLY=(); return ;;
+        bench:--ub) COMPREPLY=(); return ;;
+        bench:--ctk) COMPREPLY=(); return ;;
+        bench:--ctv) COMPREPLY=(); return ;;
+        bench:--npl) COMPREPLY=(); return ;;
+        bench:--plot) _tessera_files '*'; return ;;
         bench:--op) COMPREPLY=(); return ;;
         bench:--shapes) _tessera_files '*'; return ;;
         bench:--types) COMPREPLY=(); return ;;
         bench:-M|bench:--rows) COMPREPLY=(); return ;;
+        bench:--max-memory) COMPREPLY=(); return ;;
         bench:-t|bench:--threads) COMPREPLY=(); return ;;
         bench:--cpu-tier) COMPREPLY=(); return ;;
         bench:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         bench:-r|bench:--reps) COMPREPLY=(); return ;;
-        bench:--max-memory) COMPREPLY=(); return ;;
         bench:-o|bench:--format) COMPREPLY=($(compgen -W 'md csv json' -- "$cur")); return ;;
         bench:--output) _tessera_files '*'; return ;;
         bench:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
@@ -143,7 +154,7 @@ _tessera() {
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
         eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
-        bench) options="--op --shapes --types -M --rows --host -t --threads --cpu-tier --amx -r --reps --max-memory -o --format --output --list --color -h --help" ;;
+        bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;
     esac

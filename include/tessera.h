@@ -211,10 +211,30 @@ typedef struct tsr_session_stats {
     uint64_t n_prompt, n_generated;       /* tokens in evals of > 1 and of exactly 1 token, or of tsr_lookup_next */
     double prompt_seconds, generate_seconds;
     uint64_t kv_bytes, work_bytes;
+    uint64_t n_jobs, n_barriers;          /* of the threads: jobs run together, and barriers inside them */
     int n_threads, n_threads_prompt;      /* in use */
 } tsr_session_stats;
 
 void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out);
+
+/* Where the time of evals goes, by kind of operation. Counting starts at zero when it is switched on; it is off at first. */
+typedef struct tsr_profile_entry {
+    const char *name; /* "qkv", "attention", ... */
+    double seconds;
+    uint64_t calls;
+} tsr_profile_entry;
+
+void tsr_session_profile(tsr_session *s, bool on);
+bool tsr_session_profile_entry(const tsr_session *s, size_t i, tsr_profile_entry *out); /* i = 0 .. until false */
+
+/* What one pass over tokens must do at least: its speed is bound by the larger of ops / peak and bytes / bandwidth. */
+typedef struct tsr_cost {
+    double ops;                     /* of products and attention; a multiplication and an addition are 2 */
+    double weight_bytes, kv_bytes;  /* weights as they lie in memory, each read once: of experts those that tokens choose (a mean) */
+} tsr_cost;
+
+/* Of n tokens at positions pos .. pos + n - 1, at most n_batch of them, with n_logits rows of logits. */
+void tsr_session_cost(const tsr_session *s, size_t pos, size_t n, size_t n_logits, tsr_cost *out);
 
 /* ------------------------------------------------------------------------------------------------ sampler */
 
@@ -340,6 +360,15 @@ typedef struct tsr_bench_result {
 /* TSR_E_ARG: product makes no sense, or the format's blocks do not fit k; TSR_E_LIMIT: needs more than max_memory; TSR_E_UNSUPPORTED: the kernel
  * computed something else than the product (a bug). *out is only written on success; its strings live as long as the process. */
 tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_result *out, tsr_error *err);
+
+/* The peaks alone, as in tsr_bench_result, from n_samples, 1 to 1000: of arithmetic the best (what disturbs it only takes away), of reading the
+ * median (which virtual machines change for seconds, up and down). */
+typedef struct tsr_bench_peaks_info {
+    double int8, half, f32, read;
+    const char *int8_name, *half_name, *f32_name;
+} tsr_bench_peaks_info;
+
+tsr_code tsr_bench_get_peaks(tsr_bench *b, int n_samples, tsr_bench_peaks_info *out, tsr_error *err);
 
 #ifdef __cplusplus
 }

@@ -71,6 +71,7 @@ struct tsr_pool {
     struct word barrier; /* bumped when all threads have reached it */
     struct arrivals finished, reached;
     alignas(LINE) _Atomic int64_t next;
+    alignas(LINE) uint64_t n_jobs, n_barriers; /* only thread 0 touches these */
     struct worker workers[]; /* [n] */
 };
 
@@ -196,6 +197,7 @@ static void make_way(tsr_pool *p) {
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
     unsigned mode = tsr_float_mode_enter();
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    p->n_jobs++;
     if (p->n == 1) {
         fn(ctx, 0, 1);
     } else {
@@ -212,6 +214,7 @@ void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
 }
 
 void tsr_pool_barrier(tsr_pool *p, int i) {
+    if (i == 0) p->n_barriers++;
     if (p->n == 1) return;
     uint32_t old = atomic_load_explicit(&p->barrier.value, memory_order_relaxed);
     if (arrive(p, &p->reached, i))
@@ -229,6 +232,11 @@ int64_t tsr_pool_next(tsr_pool *p, int64_t count) {
 }
 
 int tsr_pool_size(const tsr_pool *p) { return p->n; }
+
+void tsr_pool_counts(const tsr_pool *p, uint64_t *n_jobs, uint64_t *n_barriers) {
+    *n_jobs = p->n_jobs;
+    *n_barriers = p->n_barriers;
+}
 
 static void set_count(tsr_pool *p, int n) {
     p->n = n;

@@ -35,6 +35,8 @@ int tsr_pool_size(const tsr_pool *p);
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
 /* Inside a job: waits until all n threads are here. What was written before is seen after. */
 void tsr_pool_barrier(tsr_pool *p, int i);
+/* Since the pool was opened: jobs run, and barriers inside them. For thread 0, outside of jobs. */
+void tsr_pool_counts(const tsr_pool *p, uint64_t *n_jobs, uint64_t *n_barriers);
 /* The float mode of jobs (FTZ, DAZ, round to nearest, no traps) for work that the caller does itself; enter returns what restore takes. */
 unsigned tsr_float_mode_enter(void);
 void tsr_float_mode_restore(unsigned mode);

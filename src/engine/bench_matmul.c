@@ -390,3 +390,20 @@ tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_re
     product r = {.b = b, .p = p, .m = rows, .n = p->n, .n_groups = p->n_experts ? min64(rows, p->n_experts) : 1};
     return run_product(&r, type, out, err);
 }
+
+/* --- peaks alone ----------------------------------------------------------------------------------------------------------- */
+
+tsr_code tsr_bench_get_peaks(tsr_bench *b, int n_samples, tsr_bench_peaks_info *out, tsr_error *err) {
+    if (n_samples < 1 || n_samples > MAX_SAMPLES)
+        return tsr_fail(err, TSR_E_ARG, "cannot take %d samples: 1 to %d", n_samples, MAX_SAMPLES);
+    double read[MAX_SAMPLES];
+    *out = (tsr_bench_peaks_info){.int8_name = peak_name(b, TSR_PEAK_INT8), .half_name = peak_name(b, TSR_PEAK_HALF), .f32_name = peak_name(b, TSR_PEAK_F32)};
+    for (int i = 0; i < n_samples; i++) {
+        out->int8 = fmax(out->int8, tsr_bench_peak_sample(&b->peaks, TSR_PEAK_INT8));
+        out->half = fmax(out->half, tsr_bench_peak_sample(&b->peaks, TSR_PEAK_HALF));
+        out->f32 = fmax(out->f32, tsr_bench_peak_sample(&b->peaks, TSR_PEAK_F32));
+        read[i] = tsr_bench_read_sample(&b->peaks);
+    }
+    out->read = median(read, n_samples);
+    return TSR_OK;
+}

@@ -2,6 +2,7 @@
 #include "core/memory.h"
 #include "engine/model.h"
 #include "engine/session.h"
+#include "model/cost.h"
 #include "model/forward.h"
 
 #include <stdlib.h>
@@ -277,4 +278,20 @@ tsr_code tsr_session_truncate(tsr_session *s, size_t n_keep, tsr_error *err) {
 
 void tsr_session_cancel(tsr_session *s) { atomic_store(&s->cancel, true); }
 
-void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out) { *out = s->stats; }
+void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out) {
+    *out = s->stats;
+    tsr_pool_counts(s->pool, &out->n_jobs, &out->n_barriers);
+}
+
+void tsr_session_profile(tsr_session *s, bool on) { tsr_profile_set(&s->forward.profile, on); }
+
+bool tsr_session_profile_entry(const tsr_session *s, size_t i, tsr_profile_entry *out) {
+    const tsr_profile *p = &s->forward.profile;
+    if (i >= TSR_STEP_COUNT) return false;
+    *out = (tsr_profile_entry){tsr_step_name((tsr_step)i), 1e-9 * (double)p->ns[i], p->calls[i]};
+    return true;
+}
+
+void tsr_session_cost(const tsr_session *s, size_t pos, size_t n, size_t n_logits, tsr_cost *out) {
+    tsr_pass_cost(s->model->net, &s->kv, (int64_t)pos, (int64_t)n, (int64_t)n_logits, out);
+}

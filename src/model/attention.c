@@ -173,6 +173,7 @@ static void run(void *ctx, int thread, int n_threads) {
         store_item(job, span, item);
     }
     tsr_pool_barrier(pool, thread);
+    if (thread == 0) tsr_profile_lap(&job->f->profile, TSR_STEP_ROPE);
     begin = end;
     end += job->count[LONG];
     while ((next = tsr_pool_next(pool, end)) < end) {
@@ -218,9 +219,12 @@ void tsr_forward_attention(tsr_forward *f, int64_t il, int64_t m) {
     tsr_product_output(&qkv, &l->attn_k, l->attn_k_bias, f->k);
     tsr_product_output(&qkv, &l->attn_v, l->attn_v_bias, f->v);
     tsr_product_run(&qkv);
+    tsr_profile_lap(&f->profile, TSR_STEP_QKV);
     for (int64_t i = 0; i < f->n_spans; i++)
         for (int p = 0; p < PHASES; p++) job.count[p] += items_of(&job, &f->spans[i], (phase)p);
     cut_short(&job);
     tsr_pool_run(f->pool, run, &job);
+    tsr_profile_lap(&f->profile, TSR_STEP_ATTENTION);
     tsr_forward_add(f, &l->attn_output, l->attn_output_bias, f->att, m, l->attn_post_norm);
+    tsr_profile_lap(&f->profile, TSR_STEP_ATTN_OUT);
 }

@@ -16,7 +16,9 @@ void tsr_forward_ffn(tsr_forward *f, int64_t il, int64_t m) {
     tsr_product_output(&p, &l->ffn_up, l->ffn_up_bias, f->up);
     p.gate = activation(f); /* gate = act(gate) * up */
     tsr_product_run(&p);
+    tsr_profile_lap(&f->profile, TSR_STEP_GATE_UP);
     tsr_forward_add(f, &l->ffn_down, l->ffn_down_bias, f->gate, m, l->ffn_post_norm);
+    tsr_profile_lap(&f->profile, TSR_STEP_DOWN);
 }
 
 /* Scores are never negative, but they can be NaN. Then the NaN are the best: the logits will be NaN too, and the sampler
@@ -112,17 +114,21 @@ void tsr_forward_experts(tsr_forward *f, int64_t il, int64_t m) {
     tsr_product p = tsr_forward_product(f, f->h, slots, h->n_embd, NULL);
     p.n_experts = sort_slots(f, slots);
     p.experts = f->expert_rows;
+    tsr_profile_lap(&f->profile, TSR_STEP_ROUTER);
     p.x.index = f->row_token;
     tsr_product_output(&p, &l->ffn_gate_exps, NULL, f->gate);
     tsr_product_output(&p, &l->ffn_up_exps, NULL, f->up);
     p.gate = activation(f);
     tsr_product_run(&p);
+    tsr_profile_lap(&f->profile, TSR_STEP_GATE_UP);
 
     tsr_product down = tsr_forward_product(f, f->gate, slots, h->n_ff_expert, NULL);
     down.experts = p.experts;
     down.n_experts = p.n_experts;
     tsr_product_output(&down, &l->ffn_down_exps, NULL, f->expert_out);
     tsr_product_run(&down);
+    tsr_profile_lap(&f->profile, TSR_STEP_DOWN);
     tsr_forward_rows(f, m, combine_row, &job);
     if (l->ffn_post_norm) tsr_forward_add_normed(f, l->ffn_post_norm, m);
+    tsr_profile_lap(&f->profile, TSR_STEP_EXPERTS);
 }

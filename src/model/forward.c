@@ -117,13 +117,16 @@ static void output(tsr_forward *f, float *logits) {
     float cap = h->final_softcap;
     if (cap > 0.0f)
         for (int64_t i = 0; i < n * h->n_vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
+    tsr_profile_lap(&f->profile, TSR_STEP_LOGITS);
 }
 
 static tsr_code run(tsr_forward *f, const tsr_token *tokens, float *logits, tsr_error *err) {
     const tsr_span *last = &f->spans[f->n_spans - 1];
     int64_t m = last->row + last->rows;
+    tsr_profile_start(&f->profile);
     for (int64_t i = 0; i < f->n_spans; i++) tsr_kv_begin(f->spans[i].kv, f->spans[i].pos, f->spans[i].rows);
     embed(f, tokens, m);
+    tsr_profile_lap(&f->profile, TSR_STEP_EMBED);
     for (int64_t il = 0; il < f->net->hparams.n_layer; il++) {
         if (atomic_load_explicit(f->cancel, memory_order_relaxed)) return tsr_fail(err, TSR_E_CANCELLED, "evaluation was cancelled");
         layer(f, il, m);

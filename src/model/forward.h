@@ -4,6 +4,7 @@
 #define TSR_MODEL_FORWARD_H
 
 #include "model/kv_cache.h"
+#include "model/profile.h"
 
 #include <stdatomic.h>
 
@@ -25,6 +26,7 @@ typedef struct tsr_forward {
     bool rows_alone;        /* each row bit for bit as if it were alone: batches of up to TSR_ACT8_ALONE tokens */
     const tsr_span *spans;  /* [n_spans] of the batch that is being computed, in rows' order */
     int64_t n_spans;
+    tsr_profile profile;    /* off at first */
 
     /* one row per token of the batch */
     float *x;               /* [M, E] the residual stream */

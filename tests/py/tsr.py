@@ -75,7 +75,7 @@ class SessionParams(C.Structure):
 
 class SessionStats(C.Structure):
     _fields_ = [("n_prompt", C.c_uint64), ("n_generated", C.c_uint64), ("prompt_seconds", C.c_double),
-                ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64),
+                ("generate_seconds", C.c_double), ("kv_bytes", C.c_uint64), ("work_bytes", C.c_uint64), ("n_jobs", C.c_uint64), ("n_barriers", C.c_uint64),
                 ("n_threads", C.c_int), ("n_threads_prompt", C.c_int)]
 
 

@@ -118,6 +118,19 @@ static void stops_when_told(void **state) {
     tsr_bench_close(b);
 }
 
+static void peaks_alone(void **state) {
+    (void)state;
+    tsr_bench_peaks_info peaks = {0};
+    tsr_error err = {0};
+    tsr_bench *b = open_bench(1, MEMORY);
+    assert_int_equal(tsr_bench_get_peaks(b, 0, &peaks, &err), TSR_E_ARG);
+    assert_int_equal(tsr_bench_get_peaks(b, 1001, &peaks, NULL), TSR_E_ARG);
+    assert_int_equal(tsr_bench_get_peaks(b, 2, &peaks, &err), TSR_OK);
+    assert_true(peaks.int8 > 1e8 && peaks.f32 > 1e8 && peaks.read >= 0.0);
+    assert_true(*peaks.int8_name && *peaks.f32_name && (peaks.half > 0.0) == (*peaks.half_name != 0));
+    tsr_bench_close(b);
+}
+
 static void formats(void **state) {
     (void)state;
     size_t n = 0;
@@ -151,7 +164,8 @@ static void peaks_run_on_every_tier(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_makes_no_sense), cmocka_unit_test(measures_on_two_threads), cmocka_unit_test(uses_weights_again),
-        cmocka_unit_test(stops_when_told),             cmocka_unit_test(formats),                 cmocka_unit_test(peaks_run_on_every_tier),
+        cmocka_unit_test(stops_when_told),             cmocka_unit_test(formats),                 cmocka_unit_test(peaks_alone),
+        cmocka_unit_test(peaks_run_on_every_tier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,10 @@ static void check_phases(int n, int n_phases, int jobs) {
     struct phases f = {.pool = open_pool(n, false), .n_phases = n_phases};
     for (int j = 0; j < jobs; j++) tsr_pool_run(f.pool, run_phases, &f);
     assert_int_equal(f.wrong, 0);
+    uint64_t counted_jobs, counted_barriers;
+    tsr_pool_counts(f.pool, &counted_jobs, &counted_barriers);
+    assert_int_equal(counted_jobs, jobs);
+    assert_int_equal(counted_barriers, (uint64_t)jobs * (uint64_t)n_phases);
     tsr_pool_close(f.pool);
 }
 
