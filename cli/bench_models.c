@@ -21,7 +21,7 @@ typedef struct test_case {
 typedef struct plan {
     test_case cases[MOST_CASES];
     size_t n_cases, n_tests; /* n_tests: of one model */
-    number_list depths, threads, batches, ubatches, kv_k, kv_v;
+    number_list depths, threads, prompt_threads, batches, ubatches, kv_k, kv_v;
     const char *kv_names[MOST_NUMBERS]; /* by tsr_kv_type */
     int n_ctx;      /* that all tests fit into */
     int n_sessions; /* that the test with most sequences needs */
@@ -96,7 +96,7 @@ static int make_plan(const bench_settings *s, plan *p) {
     number_list prompt = {.n = 0}, gen = {.n = 0}, pair_prompt = {.n = 0}, pair_gen = {.n = 0}, parallel = {.n = 0};
     if (!parse_numbers("n-prompt", s->n_prompt, 0, MOST_TOKENS, &prompt) || !parse_numbers("n-gen", s->n_gen, 0, MOST_TOKENS, &gen) ||
         !parse_pairs(&s->prompt_gen, &pair_prompt, &pair_gen) || !parse_numbers("n-depth", s->depths, 0, MOST_TOKENS, &p->depths) ||
-        !parse_numbers("threads", s->threads, 0, 1024, &p->threads) || !parse_numbers("batch-size", s->batches, 1, 1 << 16, &p->batches) ||
+        !parse_numbers("threads", s->threads, 0, 1024, &p->threads) || !parse_numbers("tb", s->prompt_threads, 0, 1024, &p->prompt_threads) || !parse_numbers("batch-size", s->batches, 1, 1 << 16, &p->batches) ||
         !parse_numbers("ub", s->ubatches, 1, 1 << 16, &p->ubatches) || !parse_kv(p, "ctk", s->kv_k, &p->kv_k) ||
         !parse_kv(p, "ctv", s->kv_v, &p->kv_v) || !parse_numbers("npl", s->parallel, 1, MOST_PARALLEL, &parallel))
         return EXIT_USAGE;
@@ -125,7 +125,7 @@ static int make_plan(const bench_settings *s, plan *p) {
                   (long long)tokens);
         return EXIT_USAGE;
     }
-    p->n_tests = p->n_cases * p->depths.n * p->threads.n * p->batches.n * p->ubatches.n * p->kv_k.n * p->kv_v.n;
+    p->n_tests = p->n_cases * p->depths.n * p->threads.n * p->prompt_threads.n * p->batches.n * p->ubatches.n * p->kv_k.n * p->kv_v.n;
     return EXIT_FINE;
 }
 
@@ -193,6 +193,7 @@ static bool open_sessions(run *r, test_config *c) {
     p.n_ctx = r->plan->n_ctx;
     p.n_batch = c->n_ubatch;
     p.n_threads = c->n_threads;
+    p.n_threads_prompt = c->n_threads_prompt;
     p.kv_k = c->kv_k;
     p.kv_v = c->kv_v;
     for (int i = 0; i < r->plan->n_sessions; i++) {
@@ -204,7 +205,10 @@ static bool open_sessions(run *r, test_config *c) {
     }
     tsr_session_stats stats;
     tsr_session_get_stats(r->sessions[0], &stats);
+    if (stats.n_threads < c->n_threads || stats.n_threads_prompt < c->n_threads_prompt)
+        say_note("more threads than CPUs that this process may use: %d for generation, %d for prompts are used", stats.n_threads, stats.n_threads_prompt);
     c->n_threads = stats.n_threads; /* 0 has become a number */
+    c->n_threads_prompt = stats.n_threads_prompt;
     return true;
 }
 
@@ -228,7 +232,7 @@ static bool run_config(run *r, test_config *c) {
 /* All combinations of threads, formats of the KV cache and batches; the last changes fastest. */
 static bool run_configs(run *r) {
     const plan *p = r->plan;
-    size_t n = p->threads.n * p->kv_k.n * p->kv_v.n * p->batches.n * p->ubatches.n;
+    size_t n = p->threads.n * p->prompt_threads.n * p->kv_k.n * p->kv_v.n * p->batches.n * p->ubatches.n;
     bool more = true;
     for (size_t i = 0; i < n && more; i++) {
         size_t at = i;
@@ -237,6 +241,7 @@ static bool run_configs(run *r) {
         c.n_batch = (int)p->batches.items[at % p->batches.n], at /= p->batches.n;
         c.kv_v = (tsr_kv_type)p->kv_v.items[at % p->kv_v.n], at /= p->kv_v.n;
         c.kv_k = (tsr_kv_type)p->kv_k.items[at % p->kv_k.n], at /= p->kv_k.n;
+        c.n_threads_prompt = (int)p->prompt_threads.items[at % p->prompt_threads.n], at /= p->prompt_threads.n;
         c.n_threads = (int)p->threads.items[at];
         if (c.n_ubatch > c.n_batch) c.n_ubatch = c.n_batch;
         c.kv_k_name = p->kv_names[c.kv_k];
@@ -301,6 +306,7 @@ int bench_models(const bench_settings *s) {
     if (!r.sessions || !r.tokens) say_error("out of memory for contexts of %d tokens", p.n_ctx);
     if (status == EXIT_FINE) {
         r.report = (report){.f = r.out.f, .format = (bench_format)s->format,
+                            .show_threads_prompt = p.prompt_threads.n > 1 || p.prompt_threads.items[0] != 0,
                             .show_batch = p.batches.n > 1 || p.batches.items[0] != 2048, .show_ubatch = p.ubatches.n > 1 || p.ubatches.items[0] != 512,
                             .show_kv_k = p.kv_k.n > 1 || p.kv_k.items[0] != TSR_KV_F16, .show_kv_v = p.kv_v.n > 1 || p.kv_v.items[0] != TSR_KV_F16};
         for (size_t i = 0; i < s->models.n && run_model(&r, s->models.items[i]); i++) continue;
