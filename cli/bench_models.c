@@ -22,7 +22,7 @@ typedef struct plan {
     test_case cases[MOST_CASES];
     size_t n_cases, n_tests; /* n_tests: of one model */
     number_list depths, threads, prompt_threads, batches, ubatches, kv_k, kv_v;
-    const char *kv_names[MOST_NUMBERS]; /* by tsr_kv_type */
+    char kv_names[MOST_NUMBERS][16]; /* by tsr_kv_type */
     int n_ctx;      /* that all tests fit into */
     int n_sessions; /* that the test with most sequences needs */
 } plan;
@@ -61,22 +61,23 @@ static bool parse_kv(plan *p, const char *name, const char *list, number_list *o
             return false;
         }
         out->items[out->n++] = found.kv;
-        static char names[MOST_NUMBERS][16];
-        args_show(kv, &found, names[found.kv], sizeof names[found.kv]);
-        p->kv_names[found.kv] = names[found.kv];
+        args_show(kv, &found, p->kv_names[found.kv], sizeof p->kv_names[found.kv]);
     }
     return true;
 }
 
 static bool parse_pairs(const text_list *pairs, number_list *prompt, number_list *gen) {
     for (size_t i = 0; i < pairs->n; i++) {
+        const char *text = pairs->items[i];
+        bool range = strchr(text, '-') != NULL;
         number_list pair = {.n = 0};
-        if (strchr(pairs->items[i], '-') || !parse_numbers("pg", pairs->items[i], 1, MOST_TOKENS, &pair)) {
-            if (strchr(pairs->items[i], '-')) say_error("--pg must be two numbers of tokens, such as 512,128, not \"%s\"", pairs->items[i]);
+        if (!range && !parse_numbers("pg", text, 1, MOST_TOKENS, &pair)) return false;
+        if (pair.n != 2) {
+            say_error("--pg must be two numbers of tokens, such as 512,128, not \"%s\"", text);
             return false;
         }
-        if (pair.n != 2 || prompt->n == MOST_NUMBERS) {
-            say_error(pair.n != 2 ? "--pg must be two numbers of tokens, such as 512,128, not \"%s\"" : "--pg %s is one too many", pairs->items[i]);
+        if (prompt->n == MOST_NUMBERS) {
+            say_error("--pg may be given %d times", MOST_NUMBERS);
             return false;
         }
         prompt->items[prompt->n++] = pair.items[0];
@@ -260,6 +261,7 @@ static void describe_model(run *r, const char *path, double load_seconds) {
     double value = n / (n >= 1e9 ? 1e9 : 1e6);
     snprintf(r->model.type, sizeof r->model.type, "%s %.*f%s %s", info->architecture, value < 9.95 ? 1 : 0, value, unit, info->file_type);
     snprintf(r->model.tier, sizeof r->model.tier, "%s", info->cpu_tier);
+    snprintf(r->model.cpu, sizeof r->model.cpu, "%s", info->cpu);
     tsr_tensor_info tensor;
     for (size_t i = 0; tsr_model_tensor(r->e.model, i, &tensor); i++) r->model.size += tensor.n_bytes;
 }

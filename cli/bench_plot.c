@@ -93,10 +93,8 @@ static void draw(FILE *f, const test_result *tests, size_t n, lines both[2]) {
         size_t n_lines = make_lines(tests, n, kind == 0, &v, &both[kind]);
         if (n_lines) panels[n_panels++] = (plot_panel){kind == 0 ? "prompt, tokens per second" : "generation, tokens per second", both[kind].series, n_lines};
     }
-    tsr_machine machine;
-    tsr_machine_get(&machine);
     char title[256];
-    snprintf(title, sizeof title, "%s%s%s, tier %s", v.model ? "" : tests[0].model.type, v.model ? "" : " on ", machine.cpu, tests[0].model.tier);
+    snprintf(title, sizeof title, "%s%s%s, tier %s", v.model ? "" : tests[0].model.type, v.model ? "" : " on ", tests[0].model.cpu, tests[0].model.tier);
     plot_write(f, title, "tokens in the context before (depth)", panels, n_panels);
 }
 

@@ -24,10 +24,8 @@ int threads_of(const test_result *t) { return t->n_gen == 0 ? t->config.n_thread
 /* --- all there is to say: CSV and JSON ---------------------------------------------------------------------------------------- */
 
 static void add_test(fields *f, const test_result *t) {
-    static tsr_machine machine; /* its strings outlive the record */
-    tsr_machine_get(&machine);
     add_text(f, "version", tsr_version());
-    add_text(f, "cpu_info", machine.cpu);
+    add_text(f, "cpu_info", t->model.cpu);
     add_text(f, "backends", t->model.tier);
     add_text(f, "model_filename", t->model.file);
     add_text(f, "model_type", t->model.type);

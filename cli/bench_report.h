@@ -13,7 +13,7 @@ typedef struct model_facts {
     const char *file;
     uint64_t size, n_params; /* of all tensors: bytes in the file, elements */
     double load_seconds;
-    char tier[16];
+    char tier[16], cpu[64];
 } model_facts;
 
 /* How a session is opened. */
