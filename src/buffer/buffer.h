@@ -69,6 +69,7 @@ typedef struct tsr_product {
     int n_out;
     /* Not NULL: two outputs of the same n, whose first y is (+)= gate(first, second). The second's y may be overwritten or not. */
     tsr_gate_fn gate;
+    bool rows_alone;               /* each row of y bit for bit as if the others were not there; m, or those of an expert, <= TSR_ACT8_ALONE */
     /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: weights are one matrix */
     const tsr_expert_rows *experts;
     int64_t n_experts;

@@ -101,9 +101,9 @@ static void want_form(const tsr_packed_product *p, tsr_part *part, tsr_converted
 }
 
 /* Memory for all forms of an input. Returns what comes after them. */
-static uint8_t *place_forms(tsr_converted *in, bool copy, uint8_t *work) {
+static uint8_t *place_forms(tsr_converted *in, bool alone, bool copy, uint8_t *work) {
     int64_t k = in->x.k;
-    if (in->n_act > 0) work += tsr_act8_place(in->act, in->n_act, work, in->rows, k);
+    if (in->n_act > 0) work += tsr_act8_place(in->act, in->n_act, work, in->rows, k, alone);
     if (in->wide) {
         in->tiles = work;
         work += whole_lines(tsr_tile_bytes(in->wide, in->rows, k));
@@ -136,11 +136,11 @@ static uint8_t *plan_group(packed_job *job, int64_t g, uint8_t *work) {
             part->w[i] = p->out[o + i].w;
             part->w[i].data = (uint8_t *)(uintptr_t)group->data[o + i];
         }
-        part->path = path_of(p->kern, part->w[0].type, group->rows);
+        part->path = path_of(p->kern, part->w[0].type, p->rows_alone ? 1 : group->rows);
         copy |= part->path == TSR_PATH_NARROW_F32 && (p->x.index || p->x.norm);
         want_form(p, part, in);
     }
-    return shared ? work : place_forms(in, copy, work);
+    return shared ? work : place_forms(in, p->rows_alone, copy, work);
 }
 
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
