@@ -2,6 +2,7 @@
 #include "cli/engine.h"
 
 #include "cli/interrupt.h"
+#include "cli/placement.h"
 #include "cli/term.h"
 
 #include <stdlib.h>
@@ -21,6 +22,9 @@ const option loading_option_table[] = {
     {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
     {"no-packed", 0, OPTION_FLAG, NULL, offsetof(model_options, no_packed), 0, 0,
      "leave the matrices as the file has them and multiply in f32: starts sooner and rounds nothing, but is slower"},
+    {"tensor-buffer", 0, OPTION_TEXTS, "REGEX=PLACE", offsetof(model_options, tensor_buffers), 0, 0,
+     "put the matrices whose names the regular expression matches into that buffer, host or packed; may be given several times, the first that "
+     "matches counts"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {0},
 };
@@ -66,6 +70,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     p.amx = (tsr_amx)m->amx;
     p.no_mmap = m->no_mmap;
     p.no_packed = m->no_packed;
+    p.tensor_buffers = m->tensor_buffers.items;
     p.mlock = m->mlock;
     p.vocab_only = vocab_only;
     p.progress = on_load;
@@ -76,6 +81,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     if (!e->model) return fail_with(&err);
     tsr_model_get_info(e->model, &e->info);
     if (*e->info.amx_note) say_note("%s", e->info.amx_note);
+    if (*e->info.buffer_note) say_warning("--tensor-buffer %s; `tessera info --tensors` lists the names", e->info.buffer_note);
     return EXIT_FINE;
 }
 
@@ -152,22 +158,6 @@ tsr_code engine_append(engine *e, tsr_token token, tsr_error *err) {
     return code;
 }
 
-typedef struct placement {
-    tsr_tensor_info like;
-    size_t count;
-    uint64_t bytes;
-} placement;
-
-static bool same_place(const tsr_tensor_info *a, const tsr_tensor_info *b) {
-    return strcmp(a->type, b->type) == 0 && strcmp(a->buffer, b->buffer) == 0 && strcmp(a->layout, b->layout) == 0 &&
-           strcmp(a->kernel, b->kernel) == 0 && strcmp(a->reason, b->reason) == 0;
-}
-
-static int by_bytes(const void *a, const void *b) {
-    const placement *x = a, *y = b;
-    return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : strcmp(x->like.type, y->like.type);
-}
-
 const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap) {
     int n = snprintf(out, cap, "%d thread%s", stats->n_threads, stats->n_threads == 1 ? "" : "s");
     if (stats->n_threads_prompt != stats->n_threads && n > 0 && (size_t)n < cap)
@@ -184,31 +174,5 @@ void show_engine(const engine *e) {
             show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, show_threads(&stats, threads, sizeof threads),
             tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
             show_bytes(stats.work_bytes, work, sizeof work));
-    show_placement(stderr, e->model);
-}
-
-void show_placement(FILE *f, const tsr_model *model) {
-    size_t n = tsr_model_n_tensors(model), kinds = 0;
-    placement *list = calloc(n + 1, sizeof *list);
-    if (!list) return;
-    for (size_t i = 0; i < n; i++) {
-        tsr_tensor_info t;
-        if (!tsr_model_tensor(model, i, &t)) continue;
-        size_t k = 0;
-        while (k < kinds && !same_place(&list[k].like, &t)) k++;
-        if (k == kinds) list[kinds++].like = t;
-        list[k].count++;
-        list[k].bytes += t.n_bytes;
-    }
-    qsort(list, kinds, sizeof *list, by_bytes);
-    fprintf(f, "%s%-8s %7s %9s  %-8s %-13s %s%s\n", term_style(f, STYLE_BOLD), "format", "tensors", "size", "buffer",
-            "layout", "kernel", term_style(f, STYLE_NONE));
-    for (size_t k = 0; k < kinds; k++) {
-        const tsr_tensor_info *t = &list[k].like;
-        char size[32];
-        fprintf(f, "%-8s %7zu %9s  %-8s %-13s %s%s%s%s\n", t->type, list[k].count,
-                show_bytes(list[k].bytes, size, sizeof size), t->buffer, t->layout, t->kernel, *t->reason ? " (" : "",
-                t->reason, *t->reason ? ")" : "");
-    }
-    free(list);
+    show_buffers(stderr, e->model);
 }

@@ -11,6 +11,7 @@ typedef struct model_options {
     const char *path, *cpu_tier;
     int amx; /* a tsr_amx */
     bool no_mmap, no_packed, mlock;
+    text_list tensor_buffers;
 } model_options;
 
 typedef struct session_options {
@@ -47,9 +48,6 @@ int fail_with(const tsr_error *err);
 
 /* "2 threads", or "2 threads (4 for prompts)"; returns out. */
 const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap);
-/* Model, threads, memory and placement on stderr, for --verbose. */
+/* Model, threads, memory and buffers on stderr, for --verbose. */
 void show_engine(const engine *e);
-/* What holds and computes the tensors: a table of (format, buffer, layout, kernel, reason) with counts and sizes. */
-void show_placement(FILE *f, const tsr_model *model);
-
 #endif

@@ -82,6 +82,8 @@ typedef struct tsr_model_params {
     bool no_mmap;             /* read the file into memory instead of mapping it */
     bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
+    const char *const *tensor_buffers; /* "REGEX=host" or "REGEX=packed": matrices whose names match go there, the first that matches counts;
+                               * ended by NULL. May be NULL */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -100,6 +102,7 @@ typedef struct tsr_model_info {
     const char *tokenizer;     /* "bpe (qwen2)", "spm", "unigram", "wordpiece" */
     const char *cpu_tier;      /* kernels in use */
     const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
+    const char *buffer_note;   /* which tensor_buffers match nothing; else "" */
     const char *cpu;           /* brand string of this machine's CPU */
     uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */
@@ -124,6 +127,7 @@ typedef struct tsr_tensor_info {
     const char *layout;        /* "gguf", or the packed layout's name */
     const char *kernel;        /* the kernels that multiply it (for few rows, for many), or "-" */
     const char *reason;        /* why it is not in a faster buffer, or "" */
+    uint64_t buffer_bytes;     /* that it takes there; n_bytes where it stays in the file's mapping */
 } tsr_tensor_info;
 
 size_t tsr_model_n_tensors(const tsr_model *model);

@@ -1,4 +1,4 @@
-/* memory.c: the memory of buffer types that hold tensors themselves. */
+/* memory.c: the memory of buffer types that hold tensors themselves, and where in it a weight's matrices lie. */
 #include "buffer/buffer.h"
 
 #include "core/memory.h"
@@ -23,4 +23,9 @@ uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error 
     uint8_t *taken = b->base + b->used;
     b->used += n;
     return taken;
+}
+
+const uint8_t *tsr_weight_matrix(const tsr_weight *w, int64_t expert, size_t matrix_bytes) {
+    if (w->parts) return w->parts[expert].data;
+    return (const uint8_t *)w->data + (size_t)expert * matrix_bytes;
 }

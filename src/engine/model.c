@@ -73,9 +73,11 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .progress = p->progress, .progress_user = p->progress_user};
+    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .tensor_buffers = p->tensor_buffers, .progress = p->progress,
+                           .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
+    tsr_buffer_rules_unmatched(m->net->weights.rules, m->buffer_note, sizeof m->buffer_note);
     if (p->mlock) code = lock_weights(m, err);
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
@@ -125,6 +127,7 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
         .tokenizer = tsr_tokenizer_describe(m->tokenizer),
         .cpu_tier = tsr_tier_name(m->tier),
         .amx_note = m->amx_note,
+        .buffer_note = m->buffer_note,
         .cpu = tsr_cpu_get()->brand,
         .n_params = m->n_params,
         .file_bytes = m->file_bytes,
@@ -175,6 +178,7 @@ bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
     out->buffer = w ? w->buffer_type->name : "host";
     out->layout = w ? w->buffer_type->layout(w) : "f32";
     out->kernel = p->kernels;
-    out->reason = w ? w->reason : "";
+    out->reason = p->reason;
+    out->buffer_bytes = p->bytes;
     return true;
 }
