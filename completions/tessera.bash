@@ -12,7 +12,7 @@ _tessera_files() {
 _tessera() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} options=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench doctor version help --help --version' -- "$cur"))
         return
     fi
     # "--opt=value" arrives as three words
@@ -147,6 +147,8 @@ _tessera() {
         bench:-o|bench:--format) COMPREPLY=($(compgen -W 'md csv json' -- "$cur")); return ;;
         bench:--output) _tessera_files '*'; return ;;
         bench:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        doctor:--cache-dir) COMPREPLY=(); return ;;
+        doctor:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         version:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
@@ -159,6 +161,7 @@ _tessera() {
         eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
+        doctor) options="--json --quick --cache-dir --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;
     esac
@@ -167,7 +170,7 @@ _tessera() {
         return
     fi
     case $command in
-        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help' -- "$cur")) ;;
+        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench doctor version help' -- "$cur")) ;;
         info) _tessera_files '*.gguf' ;;
         quantize)
             _tessera_files '*.gguf'

@@ -66,6 +66,18 @@ typedef struct tsr_machine {
 /* Asks the kernel for AMX tiles, once per process, if the CPU has them. */
 void tsr_machine_get(tsr_machine *out);
 
+/* What this machine offers and what stands in the way, one finding after the other (doc/doctor.md). */
+typedef struct tsr_finding {
+    const char *section, *name;   /* "memory", "available" */
+    const char *text;             /* "18.5 GiB" */
+    double number;                /* the same in bytes or as a count; NaN: it is no number */
+    const char *problem, *advice; /* what is wrong and what to do about it, or ""; advice without a problem is worth knowing */
+} tsr_finding;
+typedef struct tsr_doctor tsr_doctor;
+tsr_doctor *tsr_doctor_open(const char *cache_dir, tsr_error *err); /* cache_dir: NULL for the usual one; asks for AMX as tsr_machine_get */
+void tsr_doctor_close(tsr_doctor *d);
+bool tsr_doctor_finding(const tsr_doctor *d, size_t i, tsr_finding *out); /* i = 0 .. until false */
+
 /* ------------------------------------------------------------------------------------------------- model */
 
 typedef struct tsr_model tsr_model;
