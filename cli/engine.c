@@ -25,6 +25,8 @@ const option loading_option_table[] = {
     {"tensor-buffer", 0, OPTION_TEXTS, "REGEX=PLACE", offsetof(model_options, tensor_buffers), 0, 0,
      "put the matrices whose names the regular expression matches into that buffer, host or packed; may be given several times, the first that "
      "matches counts"},
+    {"numa", 0, OPTION_CHOICE, "none|interleave", offsetof(model_options, numa), 0, 0,
+     "on machines of several NUMA nodes, packed and copied weights: on the node of the thread that packs them, or page by page in turn on all"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {0},
 };
@@ -71,6 +73,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     p.no_mmap = m->no_mmap;
     p.no_packed = m->no_packed;
     p.tensor_buffers = m->tensor_buffers.items;
+    p.numa = (tsr_numa)m->numa;
     p.mlock = m->mlock;
     p.vocab_only = vocab_only;
     p.progress = on_load;
@@ -81,6 +84,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     if (!e->model) return fail_with(&err);
     tsr_model_get_info(e->model, &e->info);
     if (*e->info.amx_note) say_note("%s", e->info.amx_note);
+    if (*e->info.numa_note) say_note("--numa: %s", e->info.numa_note);
     if (*e->info.buffer_note) say_warning("--tensor-buffer %s; `tessera info --tensors` lists the names", e->info.buffer_note);
     return EXIT_FINE;
 }

@@ -12,6 +12,7 @@ typedef struct model_options {
     int amx; /* a tsr_amx */
     bool no_mmap, no_packed, mlock;
     text_list tensor_buffers;
+    int numa; /* a tsr_numa */
 } model_options;
 
 typedef struct session_options {

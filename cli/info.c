@@ -116,6 +116,9 @@ static void print_summary(const engine *e, const char *path) {
     printf("%-14s%s, %d tokens\n", "tokenizer", m->tokenizer, m->n_vocab);
     printf("%-14s%s\n", "chat template", m->has_chat_template ? "yes" : "none: `tessera run` continues the text");
     printf("%-14s%s on %s\n", "kernels", m->cpu_tier, m->cpu);
+    tsr_machine machine;
+    tsr_machine_get(&machine);
+    if (*machine.topology) printf("%-14s%s\n", "machine", machine.topology);
 }
 
 static void print_metadata(const tsr_model *model) {

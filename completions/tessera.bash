@@ -36,6 +36,7 @@ _tessera() {
         run:--cpu-tier) COMPREPLY=(); return ;;
         run:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         run:--tensor-buffer) COMPREPLY=(); return ;;
+        run:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
         run:-s|run:--seed) COMPREPLY=(); return ;;
         run:--temp) COMPREPLY=(); return ;;
         run:--top-k) COMPREPLY=(); return ;;
@@ -72,6 +73,7 @@ _tessera() {
         chat:--cpu-tier) COMPREPLY=(); return ;;
         chat:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         chat:--tensor-buffer) COMPREPLY=(); return ;;
+        chat:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
         chat:-s|chat:--seed) COMPREPLY=(); return ;;
         chat:--temp) COMPREPLY=(); return ;;
         chat:--top-k) COMPREPLY=(); return ;;
@@ -96,6 +98,7 @@ _tessera() {
         info:--cpu-tier) COMPREPLY=(); return ;;
         info:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         info:--tensor-buffer) COMPREPLY=(); return ;;
+        info:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
         info:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         tokenize:-m|tokenize:--model) _tessera_files '*.gguf'; return ;;
         tokenize:-p|tokenize:--prompt) COMPREPLY=(); return ;;
@@ -121,6 +124,7 @@ _tessera() {
         eval:--cpu-tier) COMPREPLY=(); return ;;
         eval:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         eval:--tensor-buffer) COMPREPLY=(); return ;;
+        eval:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
@@ -153,12 +157,12 @@ _tessera() {
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        info) options="-m --model --buffers --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --mlock --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        info) options="-m --model --buffers --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
-        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --mlock --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
         doctor) options="--json --quick --cache-dir --color -h --help" ;;

@@ -61,6 +61,7 @@ typedef struct tsr_machine {
      * handler that passes on what is not its own. */
     bool amx_usable;         /* AMX kernels work: CPU has tiles, kernel granted them, a product computed with them is right */
     const char *amx_reason;  /* why not, or "" */
+    const char *topology;    /* "2 packages, 4 NUMA nodes, 4 L3 caches, 32 cores, 64 CPUs"; "" when built without hwloc */
 } tsr_machine;
 
 /* Asks the kernel for AMX tiles, once per process, if the CPU has them. */
@@ -88,6 +89,9 @@ typedef enum tsr_amx {
     TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
 } tsr_amx;
 
+/* Where pages of weights lie on machines of several NUMA nodes: on that of the thread that packs them, or in turn on all (doc/numa.md). */
+typedef enum tsr_numa { TSR_NUMA_NONE = 0, TSR_NUMA_INTERLEAVE } tsr_numa;
+
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     tsr_amx amx;
@@ -96,6 +100,7 @@ typedef struct tsr_model_params {
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
     const char *const *tensor_buffers; /* "REGEX=host" or "REGEX=packed": matrices whose names match go there, the first that matches counts;
                                * ended by NULL. May be NULL */
+    tsr_numa numa;            /* of packed and copied weights; fails when the kernel forbids it */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -115,6 +120,7 @@ typedef struct tsr_model_info {
     const char *cpu_tier;      /* kernels in use */
     const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
     const char *buffer_note;   /* which tensor_buffers match nothing; else "" */
+    const char *numa_note;     /* why `numa` makes no difference here; else "" */
     const char *cpu;           /* brand string of this machine's CPU */
     uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FINDINGS = 128 };
+enum { MOST_FINDINGS = 160, MOST_SHOWN_NODES = 16 };
 static const double GIB = 1 << 30;
 
 typedef struct finding {
@@ -165,7 +165,7 @@ static void examine_nodes(const tsr_checkup *c, tsr_doctor *d) {
     const tsr_system *s = &c->system;
     if (s->n_nodes == 0) return;
     count(d, "numa", "nodes", s->n_nodes, "%d", s->n_nodes);
-    if (s->n_nodes > 1) advise(d, "weights lie on the node of the thread that packs them; numactl --interleave=all spreads them over all nodes' memory");
+    if (s->n_nodes > 1) advise(d, "weights lie on the node of the thread that packs them; --numa interleave spreads them over all nodes' memory");
     for (int i = 0; i < s->n_nodes; i++) {
         const tsr_node *node = &s->nodes[i];
         char name[40];
@@ -175,6 +175,23 @@ static void examine_nodes(const tsr_checkup *c, tsr_doctor *d) {
     }
     if (*s->mems_allowed) fact(d, "numa", "allowed", "memory of nodes %s", s->mems_allowed);
     if (s->n_nodes > 1) fact(d, "numa", "balancing", "%s", s->numa_balancing ? "the kernel moves pages after threads" : "off");
+}
+
+static void examine_topology(const tsr_checkup *c, tsr_doctor *d) {
+    const tsr_topology *t = &c->topology;
+    char text[160];
+    fact(d, "topology", "source", "%s%s", *t->source ? t->source : "none: built without hwloc", t->made_up ? ", which describes another machine" : "");
+    if (!*t->source) return;
+    fact(d, "topology", "machine", "%s", tsr_topology_text(t, text, sizeof text));
+    if (t->l3_bytes) bytes(d, "topology", "l3_each", t->l3_bytes);
+    for (int i = 0; i < t->n_nodes && t->n_nodes > 1 && t->n_nodes <= MOST_SHOWN_NODES; i++) {
+        const tsr_node *node = &t->nodes[i];
+        char name[40], row[200] = "";
+        int at = 0;
+        for (int j = 0; j < t->n_nodes && t->distance[i][j]; j++) at += snprintf(row + at, sizeof row - (size_t)at, " %d", t->distance[i][j]);
+        snprintf(name, sizeof name, "node%d", node->id);
+        fact(d, "topology", name, "%.1f GiB, CPUs %s%s%s", (double)node->total / GIB, *node->cpus ? node->cpus : "none", at ? "; distances" : "", row);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------- threads */
@@ -246,6 +263,7 @@ tsr_doctor *tsr_doctor_examine(const tsr_checkup *c, tsr_error *err) {
     examine_threads(c, d);
     examine_memory(c, d);
     examine_nodes(c, d);
+    examine_topology(c, d);
     examine_disk(c, d);
     return d;
 }

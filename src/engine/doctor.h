@@ -5,6 +5,7 @@
 
 #include "core/cpu.h"
 #include "core/system.h"
+#include "core/topology.h"
 
 typedef struct tsr_checkup {
     tsr_cpu cpu;
@@ -12,6 +13,7 @@ typedef struct tsr_checkup {
     tsr_error amx_answer;      /* TSR_OK: AMX works, self-test included; else why not */
     tsr_cpuset set;
     tsr_system system;
+    tsr_topology topology;
     char cache_dir[512];       /* printable */
     int cache_errno;           /* why it cannot be written; 0: it can, or can be made */
     uint64_t cache_free;       /* bytes of its disk that this user may fill */

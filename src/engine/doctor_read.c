@@ -58,5 +58,6 @@ void tsr_checkup_read(const char *root, const char *cache_dir, tsr_checkup *out)
     tsr_tier_best_amx(tsr_tier_this_machine(), &tier, note, &out->amx_answer);
     tsr_cpuset_read(root, &out->set);
     tsr_system_read(root, &out->system);
+    tsr_topology_read(&out->topology);
     read_cache_dir(cache_dir, out);
 }

@@ -4,7 +4,9 @@
 #include "core/buf.h"
 #include "core/mapping.h"
 #include "core/memory.h"
+#include "core/numa.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +75,11 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .tensor_buffers = p->tensor_buffers, .progress = p->progress,
+    if (p->numa != TSR_NUMA_NONE && p->numa != TSR_NUMA_INTERLEAVE)
+        return tsr_fail(err, TSR_E_ARG, "unknown value %d for NUMA: TSR_NUMA_NONE or TSR_NUMA_INTERLEAVE", (int)p->numa);
+    bool several = tsr_numa_nodes() > 1;
+    if (p->numa != TSR_NUMA_NONE && !several) snprintf(m->numa_note, sizeof m->numa_note, "this process has the memory of one NUMA node: placing makes no difference");
+    const tsr_load load = {.interleave = p->numa == TSR_NUMA_INTERLEAVE && several, .tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .tensor_buffers = p->tensor_buffers, .progress = p->progress,
                            .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
@@ -128,6 +134,7 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
         .cpu_tier = tsr_tier_name(m->tier),
         .amx_note = m->amx_note,
         .buffer_note = m->buffer_note,
+        .numa_note = m->numa_note,
         .cpu = tsr_cpu_get()->brand,
         .n_params = m->n_params,
         .file_bytes = m->file_bytes,

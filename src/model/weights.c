@@ -5,6 +5,7 @@
 
 #include "core/mapping.h"
 #include "core/memory.h"
+#include "core/numa.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +218,15 @@ static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
     return bind_matrix(b, t, tied ? TSR_OP_ROWS_MATMUL : r->op, dim_size(r->k, b->h), dim_size(r->n, b->h), dim_size(r->e, b->h), place_of);
 }
 
+/* Before anything is written, as that decides where a page goes. A device places its memory itself. */
+static tsr_code interleave(binder *b) {
+    const tsr_buffer *held[] = {&b->w->host, &b->w->packed};
+    tsr_code code = TSR_OK;
+    for (int i = 0; i < 2 && code == TSR_OK; i++)
+        if (held[i]->base) code = tsr_numa_interleave(held[i]->base, held[i]->n, b->err);
+    return code;
+}
+
 /* Memory that binding fills: sized by what the file holds, whose tensor extents the reader has checked. */
 static tsr_code allocate(binder *b) {
     const tsr_buffer_type *const *types = b->selection.types, *host = types[TSR_PLACE_HOST];
@@ -242,7 +252,7 @@ static tsr_code allocate(binder *b) {
     b->next_vector = b->w->vectors;
     for (int j = 0; j < TSR_PLACES; j++)
         if (types[j] && types[j]->alloc && types[j]->alloc(b->buffers[j], buffer_bytes[j], b->err) != TSR_OK) return TSR_E_NOMEM;
-    return TSR_OK;
+    return b->load->interleave ? interleave(b) : TSR_OK;
 }
 
 static tsr_code fail_unknown(const binder *b, const char *name) {

@@ -59,6 +59,7 @@ typedef struct tsr_load {
     const char *const *tensor_buffers; /* rules ("REGEX=host"), ended by NULL; or NULL */
     const tsr_buffer_type *device;     /* or NULL */
     int64_t n_offload_layers;  /* that are the device's: the last, see tsr_selection */
+    bool interleave;           /* packed and copied weights over all NUMA nodes */
     int n_threads;             /* that pack, 0: as many as a session would use */
     tsr_progress_fn progress;  /* may be NULL */
     void *progress_user;

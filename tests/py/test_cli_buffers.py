@@ -81,3 +81,26 @@ def test_rules_are_shown_without_control_characters():
     for rule in ("attn_[q\033]=host", "no[\033]=host", "embd[\033]?=packed"):
         status, out, err = cli("info", "-m", tiny(), "--buffers", "--cpu-tier", "scalar", "--tensor-buffer", rule)
         assert "\033" not in out + err and "\\x1b" in out + err and status == (FAILED if "packed" in rule else FINE)
+
+
+def test_numa():
+    status, out, err = cli("info", "-m", tiny(), "--numa", "interleave", "--json")
+    assert status == FINE and ("one NUMA node" in err or err == ""), err
+    assert json.loads(out)["buffers"] == json.loads(cli("info", "-m", tiny(), "--json", "--numa", "none")[1])["buffers"]
+    assert cli("info", "-m", tiny(), "--numa", "none")[2] == ""
+    assert cli("info", "-m", tiny(), "--numa", "mirror")[0] == USAGE
+    runs = [cli("run", "-m", tiny(), "-p", "x", "-n", "5", "--ignore-eos", "--temp", "0", "--numa", numa)[1] for numa in ("none", "interleave")]
+    assert runs[0] == runs[1]
+
+
+def test_topology():
+    """hwloc describes a machine of two sockets; the library reads it like its own."""
+    made_up = {"HWLOC_SYNTHETIC": "pack:2 [numa(memory=17179869184)] l3:2(size=33554432) core:4 pu:2"}
+    text = json.loads(cli("version", "--json", env=made_up)[1])["topology"]
+    if not text:
+        pytest.skip("built without hwloc")
+    assert text == "2 packages, 2 NUMA nodes, 4 L3 caches, 16 cores, 32 CPUs"
+    assert f"machine       {text}\n" in cli("info", tiny(), env=made_up)[1]
+    facts = json.loads(cli("doctor", "--quick", "--json", env=made_up)[1])["facts"]["topology"]
+    assert facts["machine"] == text and facts["source"] == "hwloc, which describes another machine" and facts["node1"] == "16.0 GiB, CPUs 16-31"
+    assert json.loads(cli("version", "--json")[1])["topology"] != text

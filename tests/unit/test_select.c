@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -271,6 +272,29 @@ static void test_rules_and_device(void **state) {
     expect_failure(&load, "blk.0.attn_v.weight", "the device does not like attn_v");
 }
 
+/* The kernel says of the memory of packed and of copied weights that it is spread. */
+static void test_interleaved(void **state) {
+    (void)state;
+    enum { F_ADDR = 2, INTERLEAVE = 3 };
+    tsr_error err = {0};
+    tsr_weights w;
+    tsr_load load = loaded(NULL);
+    load.interleave = load.copy = true;
+    if (tsr_weights_bind(model, &hparams, &load, &w, &err) != TSR_OK) {
+        assert_non_null(strstr(err.message, "mbind"));
+        skip(); /* forbidden here */
+    }
+    const tsr_buffer *held[] = {&w.host, &w.packed};
+    for (int i = 0; i < 2; i++) {
+        int mode = -1;
+        if (!held[i]->used) continue;
+        assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0ul, held[i]->base, (unsigned long)F_ADDR), 0);
+        assert_int_equal(mode, INTERLEAVE);
+    }
+    assert_true(w.host.used > 0);
+    tsr_weights_free(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
@@ -280,6 +304,7 @@ int main(void) {
         cmocka_unit_test(test_refused_rules),
         cmocka_unit_test(test_device_takes_only_its_layers),
         cmocka_unit_test(test_rules_and_device),
+        cmocka_unit_test(test_interleaved),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
