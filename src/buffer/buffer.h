@@ -69,6 +69,7 @@ typedef struct tsr_product {
     int n_out;
     /* Not NULL: there are two outputs of the same n, and the first becomes y (+)= gate(first, second). The second's y may be overwritten or not. */
     tsr_gate_fn gate;
+    bool rows_alone;               /* each row of y bit for bit as if the others were not there; m, or the rows of an expert, <= TSR_ACT8_ALONE */
     const tsr_expert_rows *experts; /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: weights are one matrix */
     int64_t n_experts;
 } tsr_product;

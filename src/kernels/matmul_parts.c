@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum {
-    ROWS_AT_ONCE = 512, /* that an integer or wide item computes before it starts again with the weights */
+    INTEGER_ROWS = 32,  /* that an integer item computes before it stores them */
+    ROWS_AT_ONCE = 512, /* that a wide item computes before it starts again with the weights */
     TILE_FLOATS = TSR_TILE_ROWS * TSR_PANEL,
 };
 
@@ -66,7 +67,7 @@ static void narrow_panel(const tsr_packed_product *p, const tsr_part *part, int6
 
 /* --- integer --------------------------------------------------------------------------------------------------------------- */
 
-enum { INTEGER_C_BYTES = ROWS_AT_ONCE * TSR_STRIP_COLUMNS * 4 };
+enum { INTEGER_C_BYTES = INTEGER_ROWS * TSR_STRIP_COLUMNS * 4 };
 
 /* For each panel: codes (16 bytes a k), then scales and mins of at most one group per 16 k (4 + 4 bytes a k). */
 static size_t panel_scratch(int64_t k) { return (size_t)round_up(k, TSR_BLOCK_K) * (16 + 4 + 4); }
@@ -85,15 +86,26 @@ static tsr_strip8 open_strip(const tsr_packed_product *p, const tsr_packed *w, i
     return s;
 }
 
+/* The lines of y that finish will store into: asked for while sums are computed, they are there by then. */
+static void fetch(const tsr_part *part, int64_t row, int64_t rows, int64_t column) {
+    const tsr_packed_output *out = part->out;
+    for (int64_t r = row; r < row + rows; r++) {
+        const float *y = out->y + (part->first + r) * out->ldy + column;
+        __builtin_prefetch(y, 1);
+        if (column + TSR_PANEL < out->w.n) __builtin_prefetch(y + TSR_PANEL, 1);
+    }
+}
+
 static void integer_strip(const tsr_packed_product *p, const tsr_part *part, int64_t strip, uint8_t *scratch) {
     float *c[2] = {(float *)(void *)scratch, (float *)(void *)(scratch + INTEGER_C_BYTES)}; /* [rows][32] each */
-    for (int64_t row = 0; row < part->in->rows; row += ROWS_AT_ONCE) {
-        int64_t rows = min64(ROWS_AT_ONCE, part->in->rows - row);
+    uint8_t *codes = scratch + 2 * INTEGER_C_BYTES;
+    tsr_strip8 s[2];
+    for (int i = 0; i < part->n_w; i++) s[i] = open_strip(p, &part->w[i], strip, codes + (size_t)i * 2 * panel_scratch(part->w[0].k));
+    for (int64_t row = 0; row < part->in->rows; row += INTEGER_ROWS) {
+        int64_t rows = min64(INTEGER_ROWS, part->in->rows - row);
         const tsr_act8 a = tsr_act8_rows(part->act, row, rows);
-        for (int i = 0; i < part->n_w; i++) {
-            const tsr_strip8 s = open_strip(p, &part->w[i], strip, scratch + 2 * INTEGER_C_BYTES);
-            p->kern->packed_gemm(&s, &a, c[i], TSR_STRIP_COLUMNS);
-        }
+        fetch(part, row, rows, strip * TSR_STRIP_COLUMNS);
+        for (int i = 0; i < part->n_w; i++) p->kern->packed_gemm(&s[i], &a, c[i], TSR_STRIP_COLUMNS);
         finish(p, part, c[0], c[1], TSR_STRIP_COLUMNS, row, rows, strip * TSR_STRIP_COLUMNS);
     }
 }
@@ -158,6 +170,6 @@ void tsr_part_item(const tsr_packed_product *p, const tsr_part *part, int64_t it
 }
 
 size_t tsr_part_scratch(int64_t k) {
-    size_t integer = 2 * INTEGER_C_BYTES + 2 * panel_scratch(k), wide = WIDE_B_BYTES + WIDE_C_BYTES;
+    size_t integer = 2 * INTEGER_C_BYTES + 4 * panel_scratch(k), wide = WIDE_B_BYTES + WIDE_C_BYTES;
     return integer > wide ? integer : wide;
 }

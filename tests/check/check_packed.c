@@ -17,7 +17,7 @@ static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64
     *work = aligned_alloc(64, bytes);
     memset(*work, 0xa5, bytes);
     const tsr_act8_source source = {c->kern, &w->layout, 1, {.x = x, .ldx = w->k, .k = w->k}, m, NULL};
-    tsr_act8_place(&a, 1, *work, m, w->k);
+    tsr_act8_place(&a, 1, *work, m, w->k, false);
     tsr_act8_quantize(&a, &source, pool, 0, 1);
     return a;
 }
