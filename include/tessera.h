@@ -76,12 +76,18 @@ typedef enum tsr_amx {
     TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
 } tsr_amx;
 
+typedef enum tsr_huge_pages { TSR_HUGE_PAGES_AUTO = 0, TSR_HUGE_PAGES_ON, TSR_HUGE_PAGES_OFF } tsr_huge_pages; /* on: or memory_note says why not */
+
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     tsr_amx amx;
     bool no_mmap;             /* read the file into memory instead of mapping it */
     bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
+    tsr_huge_pages huge_pages; /* of weights in memory; on: nothing stays mapped */
+    bool no_cache;            /* packed weights are neither taken from the disk nor kept there (doc/cache.md) */
+    const char *cache_dir;    /* where they are kept; NULL: $XDG_CACHE_HOME/tessera/packed or ~/.cache/tessera/packed */
+    uint64_t cache_limit;     /* bytes of all that is kept there; 0: the default */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -101,6 +107,9 @@ typedef struct tsr_model_info {
     const char *cpu_tier;      /* kernels in use */
     const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
     const char *cpu;           /* brand string of this machine's CPU */
+    const char *cache;         /* packed weights come "mapped" or "read" from the cache, were "packed" now, or "": there are none */
+    const char *cache_note;    /* what was wrong with the cache, or "" */
+    const char *memory_note;   /* why less is in huge pages than was asked for, or "" */
     uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */
     int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;
@@ -108,6 +117,9 @@ typedef struct tsr_model_info {
 } tsr_model_info;
 
 void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
+
+/* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. */
+tsr_code tsr_model_cache_wait(tsr_model *model, tsr_error *err);
 
 /* Metadata key i of tsr_model_n_metadata(). *value is the caller's: scalars as text, strings as they are,
  * arrays as "[a, b, c, ...]" cut after max_items. NULL when i is out of range or memory is out. */

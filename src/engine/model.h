@@ -15,6 +15,7 @@ struct tsr_model {
     tsr_tier tier;
     char amx_note[TSR_TIER_NOTE];
     tsr_str chat_template; /* text in the file, s = NULL when there is none */
+    char memory_note[256];
     char *name, *architecture;
     char file_type[16];
     uint64_t n_params, file_bytes;

@@ -104,6 +104,7 @@ typedef struct binder {
     tsr_buffer *buffers[2];            /* of each type */
     size_t n_types;
     tsr_pool *pool;                    /* that packs, or NULL */
+    bool planning;                     /* the first of two passes: everything is checked and nothing is moved */
     uint64_t bytes_done, bytes_total;
     tsr_weights *w;
     bool *used;            /* [n_tensors] claimed by a row */
@@ -153,12 +154,20 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
     w->buffer_type = place(b, t, op, &w->reason);
     if (!w->buffer_type) return TSR_E_UNSUPPORTED;
+    bool packed = w->buffer_type == &tsr_buffer_packed;
+    if (b->planning) {
+        b->used[t - b->g->tensors] = true;
+        return packed ? tsr_packing_add(&b->w->packing, b->g, t, w->buffer_type->size(t), b->err) : TSR_OK;
+    }
+    if (packed) code = tsr_packing_next(&b->w->packing, b->pool, b->err);
+    if (code != TSR_OK) return code;
     size_t i = w->buffer_type == b->ranking[0] ? 0 : 1;
     code = w->buffer_type->set_tensor(b->buffers[i], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
-    if (w->buffer_type != &tsr_buffer_packed) b->w->host_bytes += t->n_bytes;
+    if (!packed) b->w->host_bytes += t->n_bytes;
     int mapping = b->g->files[t->file].mapping;
-    if (w->buffer_type != &tsr_buffer_host_mapped && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
+    bool moved = packed ? !b->w->packed.filled : w->buffer_type != &tsr_buffer_host_mapped;
+    if (moved && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
     return account(b, t, op, w);
 }
 
@@ -168,6 +177,8 @@ static tsr_code bind_vector(binder *b, const tsr_gguf_tensor *t, int64_t k, cons
     if (code != TSR_OK) return code;
     const char *reason;
     if (!place(b, t, TSR_OP_VECTOR, &reason)) return TSR_E_UNSUPPORTED;
+    b->used[t - b->g->tensors] = true;
+    if (b->planning) return TSR_OK;
     tsr_dequantizer(t->type)(t->data, b->next_vector, k);
     *out = b->next_vector;
     b->next_vector += align64((size_t)k * sizeof(float)) / sizeof(float);
@@ -224,13 +235,12 @@ static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
 static tsr_code allocate(binder *b) {
     const tsr_buffer_type *host = b->ranking[b->n_types - 1];
     const tsr_kernels *kern = tsr_kernels_get(b->load->tier);
-    size_t vector_bytes = 64, buffer_bytes[2] = {64, 64};
+    size_t vector_bytes = 64, host_bytes = 64;
     for (size_t i = 0; i < b->g->n_tensors; i++) {
         const tsr_gguf_tensor *t = &b->g->tensors[i];
         bool vector = t->ne[1] == 1 && t->ne[2] == 1 && t->ne[3] == 1;
         if (vector && !host->refuses(t, TSR_OP_VECTOR, kern)) vector_bytes += align64(t->n_elems * sizeof(float));
-        for (size_t j = 0; j < b->n_types; j++) /* more than is used: a tensor goes to one of them; untouched pages cost nothing */
-            if (!b->ranking[j]->refuses(t, TSR_OP_MATMUL, kern)) buffer_bytes[j] += b->ranking[j]->size(t);
+        if (!host->refuses(t, TSR_OP_MATMUL, kern)) host_bytes += host->size(t); /* more than is used; untouched pages cost nothing */
         b->bytes_total += t->n_bytes;
     }
     b->w->layers = calloc((size_t)b->h->n_layer, sizeof *b->w->layers);
@@ -243,8 +253,8 @@ static tsr_code allocate(binder *b) {
     if (!b->w->vectors) return TSR_E_NOMEM;
     b->w->vectors_bytes = vector_bytes;
     b->next_vector = b->w->vectors;
-    for (size_t j = 0; j < b->n_types; j++)
-        if (b->ranking[j]->alloc && b->ranking[j]->alloc(b->buffers[j], buffer_bytes[j], b->err) != TSR_OK) return TSR_E_NOMEM;
+    if (host->alloc && host->alloc(&b->w->host, host_bytes, b->err) != TSR_OK) return TSR_E_NOMEM;
+    tsr_memory_huge(b->w->host.base, b->w->host.n, b->load->huge_pages);
     return TSR_OK;
 }
 
@@ -269,8 +279,28 @@ static tsr_code bind_all(binder *b) {
     if (code != TSR_OK) return code;
     for (size_t i = 0; i < b->g->n_tensors; i++)
         if (!b->used[i]) return fail_unknown(b, b->g->tensors[i].name);
-    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
+    if (!b->planning && !b->w->output.name) b->w->output = b->w->token_embd; /* tied */
     return TSR_OK;
+}
+
+/* What is wrong with the model shows before the work of packing begins, and what will be packed is known: what the cache is asked for. */
+static tsr_code plan(binder *b) {
+    b->planning = true;
+    tsr_code code = bind_all(b);
+    b->planning = false;
+    b->w->n_parts = 0;
+    return code;
+}
+
+static tsr_code load_all(binder *b) {
+    tsr_code code = plan(b);
+    tsr_packing *packing = &b->w->packing;
+    if (code == TSR_OK && b->load->packed)
+        code = tsr_packing_begin(packing, b->load->cache, b->load->huge_pages, &b->w->packed, b->pool, b->load->progress, b->load->progress_user,
+                                 b->err);
+    if (code == TSR_OK) code = bind_all(b);
+    if (code == TSR_OK) tsr_packing_end(packing, &b->w->packed);
+    return code;
 }
 
 /* The threads that pack. */
@@ -297,7 +327,8 @@ tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_loa
     binder b = {.g = g, .h = h, .load = load, .w = out, .err = err};
     tsr_code code = rank_buffers(&b);
     if (code == TSR_OK) code = allocate(&b);
-    if (code == TSR_OK) code = bind_all(&b);
+    if (code == TSR_OK) code = load_all(&b);
+    out->complete = code == TSR_OK;
     if (b.pool) tsr_pool_close(b.pool);
     free(b.used);
     if (code != TSR_OK) tsr_weights_free(out);
@@ -309,6 +340,7 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
+    tsr_packing_close(&w->packing, !w->complete); /* before the memory that it writes goes */
     tsr_buffer_free(&w->host);
     tsr_buffer_free(&w->packed);
     *w = (tsr_weights){0};
