@@ -121,6 +121,18 @@ void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
 /* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. */
 tsr_code tsr_model_cache_wait(tsr_model *model, tsr_error *err);
 
+/* Files of packed weights in a cache directory (NULL: the default). */
+typedef struct tsr_cache_entry {
+    const char *file, *model, *source, *problem; /* name in the directory; general.name and path of the model; "", or what is wrong with it */
+    uint64_t bytes;
+    int64_t created, used; /* seconds since 1970 */
+    bool temporary;        /* is being written, or was left by a killed process */
+} tsr_cache_entry;
+typedef bool (*tsr_cache_fn)(void *user, const tsr_cache_entry *entry); /* false: enough */
+/* All of them, the least recently used first; with verify, everything in them and their models is read and compared. */
+tsr_code tsr_cache_visit(const char *dir, bool verify, tsr_cache_fn visit, void *user, tsr_error *err);
+tsr_code tsr_cache_remove(const char *dir, const char *file, tsr_error *err);
+
 /* Metadata key i of tsr_model_n_metadata(). *value is the caller's: scalars as text, strings as they are,
  * arrays as "[a, b, c, ...]" cut after max_items. NULL when i is out of range or memory is out. */
 size_t tsr_model_n_metadata(const tsr_model *model);

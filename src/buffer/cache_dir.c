@@ -49,6 +49,7 @@ static tsr_code check_directory(const tsr_cache_dir *d, tsr_error *err) {
 
 tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr_error *err) {
     d->fd = -1;
+    d->path[0] = '\0';
     if (path && *path) {
         if ((size_t)snprintf(d->path, sizeof d->path, "%s", path) >= sizeof d->path)
             return tsr_fail(err, TSR_E_IO, "the name of the cache directory is too long");
@@ -219,11 +220,6 @@ tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, si
     return code;
 }
 
-tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err) {
-    if (unlinkat(d->fd, name, 0) == 0 || errno == ENOENT) return TSR_OK;
-    return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, strerror(errno));
-}
-
 /* Removes a temporary file unless somebody is writing it. */
 static bool remove_stale(const tsr_cache_dir *d, const char *temporary) {
     int fd = openat(d->fd, temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -231,6 +227,16 @@ static bool remove_stale(const tsr_cache_dir *d, const char *temporary) {
     if (stale) unlinkat(d->fd, temporary, 0);
     if (fd >= 0) close(fd);
     return stale;
+}
+
+tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err) {
+    bool temporary = false;
+    if (tsr_cache_is_name(name, &temporary) && temporary) {
+        if (remove_stale(d, name) || faccessat(d->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) return TSR_OK;
+        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it; let it finish, or end it", d->label, name);
+    }
+    if (unlinkat(d->fd, name, 0) == 0 || errno == ENOENT) return TSR_OK;
+    return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, strerror(errno));
 }
 
 bool tsr_cache_make_room(const tsr_cache_dir *d, const char *keep, uint64_t more, uint64_t limit) {

@@ -43,7 +43,7 @@ typedef struct tsr_cache_file {
 
 /* The files of ours, the least recently used first; *files is for free(). */
 tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, size_t *n, tsr_error *err);
-/* Removes a file. */
+/* Removes a file; a temporary one only when nobody is writing it. */
 tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err);
 /* Removes temporary files that nobody writes, and then the least recently used cache files (never `keep`), until `more` bytes fit below the
  * limit. False when they never will. */
