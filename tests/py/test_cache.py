@@ -25,6 +25,8 @@ def make(path, seed=3):
     mm.save(mm.build(mm.Spec(embd=512, ff=1024, layers=4, heads=8, kv_heads=4, key=64, qtype="Q8_0", name="cached", plain=True), seed=seed), path)
     old = time.time() - 60  # settled: its times will tell a change
     os.utime(path, (old, old))
+    with open(path, "r+b") as f:
+        os.fsync(f.fileno())  # pages on disk can be dropped from memory
     return path
 
 
