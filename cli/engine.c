@@ -2,6 +2,7 @@
 #include "cli/engine.h"
 
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/placement.h"
 #include "cli/term.h"
 
@@ -28,6 +29,13 @@ const option loading_option_table[] = {
     {"numa", 0, OPTION_CHOICE, "none|interleave", offsetof(model_options, numa), 0, 0,
      "on machines of several NUMA nodes, packed and copied weights: on the node of the thread that packs them, or page by page in turn on all"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
+    {"huge-pages", 0, OPTION_CHOICE, "auto|on|off", offsetof(model_options, huge_pages), 0, 0,
+     "huge pages for weights in memory: where there are any; also instead of mapping files, or say why not; none"},
+    {"cache-dir", 0, OPTION_TEXT, "DIR", offsetof(model_options, cache_dir), 0, 0,
+     "keep packed weights for the next start in DIR instead of ~/.cache/tessera/packed"},
+    {"cache-limit", 0, OPTION_TEXT, "SIZE", offsetof(model_options, cache_limit), 0, 0,
+     "most bytes kept there (\"20G\"); what was used least recently goes; default: TESSERA_CACHE_LIMIT, or 32G, or a tenth of the disk"},
+    {"no-cache", 0, OPTION_FLAG, NULL, offsetof(model_options, no_cache), 0, 0, "pack anew and keep nothing"},
     {0},
 };
 
@@ -68,6 +76,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     progress bar;
     tsr_error err = {0};
     tsr_model_params p = tsr_model_params_default();
+    if (m->cache_limit && !parse_size("cache-limit", m->cache_limit, &p.cache_limit)) return EXIT_USAGE;
     p.cpu_tier = m->cpu_tier;
     p.amx = (tsr_amx)m->amx;
     p.no_mmap = m->no_mmap;
@@ -75,10 +84,14 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     p.tensor_buffers = m->tensor_buffers.items;
     p.numa = (tsr_numa)m->numa;
     p.mlock = m->mlock;
+    p.huge_pages = (tsr_huge_pages)m->huge_pages;
+    p.no_cache = m->no_cache;
+    p.cache_dir = m->cache_dir;
     p.vocab_only = vocab_only;
     p.progress = on_load;
     p.progress_user = &bar;
     progress_start(&bar, "loading", "B");
+    bar.events = m->events;
     e->model = tsr_model_open(m->path, &p, &err);
     progress_end(&bar);
     if (!e->model) return fail_with(&err);
@@ -86,6 +99,10 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     if (*e->info.amx_note) say_note("%s", e->info.amx_note);
     if (*e->info.numa_note) say_note("--numa: %s", e->info.numa_note);
     if (*e->info.buffer_note) say_warning("--tensor-buffer %s; `tessera info --tensors` lists the names", e->info.buffer_note);
+    if (*e->info.memory_note) say_note("--huge-pages on: %s", e->info.memory_note);
+    if (*e->info.cache_note) say_warning("%s", e->info.cache_note);
+    if (m->events && !term_is_tty(stderr))
+        fprintf(stderr, "{\"event\": \"loaded\", \"seconds\": %.3f, \"packed_weights\": \"%s\"}\n", now_seconds() - bar.started, e->info.cache);
     return EXIT_FINE;
 }
 
@@ -124,9 +141,11 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
 }
 
 void engine_close(engine *e) {
+    tsr_error err = {0};
     free(e->kept);
     tsr_lookup_close(e->lookup);
     tsr_session_close(e->session);
+    if (e->model && tsr_model_cache_wait(e->model, &err) != TSR_OK) say_warning("packed weights are not kept for the next start: %s", err.message);
     tsr_model_close(e->model);
     memset(e, 0, sizeof *e);
 }
@@ -173,10 +192,12 @@ void show_engine(const engine *e) {
     tsr_session_stats stats;
     tsr_session_get_stats(e->session, &stats);
     char kv[32], work[32], file[32], threads[64];
-    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %s; context %zu; KV cache %s, work memory %s\n",
+    const char *origin = strcmp(e->info.cache, "mapped") == 0 ? "; packed weights from the cache"
+                         : strcmp(e->info.cache, "read") == 0 ? "; packed weights read from the cache" : "";
+    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %s; context %zu; KV cache %s, work memory %s%s\n",
             *e->info.name ? e->info.name : "without a name", e->info.architecture, e->info.file_type,
             show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, show_threads(&stats, threads, sizeof threads),
             tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
-            show_bytes(stats.work_bytes, work, sizeof work));
+            show_bytes(stats.work_bytes, work, sizeof work), origin);
     show_buffers(stderr, e->model);
 }

@@ -10,7 +10,10 @@
 typedef struct model_options {
     const char *path, *cpu_tier;
     int amx; /* a tsr_amx */
-    bool no_mmap, no_packed, mlock;
+    bool no_mmap, no_packed, mlock, no_cache;
+    int huge_pages; /* a tsr_huge_pages */
+    const char *cache_dir, *cache_limit;
+    bool events; /* not an option: while loading, lines of JSON on stderr when it is no terminal */
     text_list tensor_buffers;
     int numa; /* a tsr_numa */
 } model_options;

@@ -162,6 +162,7 @@ static int run(void *settings, const operands *rest) {
     info_settings *s = settings;
     engine e = {0};
     if (!s->model.path && rest->n == 1) s->model.path = rest->items[0];
+    s->model.events = s->json;
     int status = engine_open_model(&e, &s->model, false);
     if (status == EXIT_FINE && s->json) {
         status = print_json(&e, s->model.path);

@@ -24,6 +24,9 @@ typedef struct tsr_buffer_type tsr_buffer_type;
 typedef struct tsr_buffer {
     uint8_t *base;  /* 64-byte aligned */
     size_t n, used; /* bytes there are, and those that tensors have taken */
+    bool filled;    /* the tensors are there already (from a cache file): set_tensor finds its place, and writes nothing */
+    bool mapped;    /* base lies in a file's mapping (core/mapping.h), */
+    int mapping;    /* whose id this is */
 } tsr_buffer;
 
 /* A tensor as the forward pass sees it: [n_experts][n][k], k contiguous in the file's order. */

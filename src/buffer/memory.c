@@ -1,6 +1,7 @@
 /* memory.c: the memory of buffer types that hold tensors themselves, and where in it a weight's matrices lie. */
 #include "buffer/buffer.h"
 
+#include "core/mapping.h"
 #include "core/memory.h"
 
 tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
@@ -11,7 +12,8 @@ tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
 }
 
 void tsr_buffer_free(tsr_buffer *b) {
-    tsr_memory_free(b->base, b->n);
+    if (b->mapped) tsr_mapping_close(b->mapping);
+    else tsr_memory_free(b->base, b->n);
     *b = (tsr_buffer){0};
 }
 

@@ -104,6 +104,8 @@ typedef struct binder {
     tsr_selection selection;
     tsr_buffer *buffers[TSR_PLACES];   /* of each type in it */
     tsr_pool *pool;                    /* that packs, or NULL */
+    bool planning;                     /* the first of two passes: everything is checked and nothing is moved */
+    size_t device_bytes;               /* that planning found to be the device's */
     uint64_t bytes_done, bytes_total;
     tsr_weights *w;
     bool *used;            /* [n_tensors] claimed by a row */
@@ -150,11 +152,19 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     code = tsr_buffer_select(&b->selection, t, op, &place, &w->reason, b->err);
     if (code != TSR_OK) return code;
     w->buffer_type = b->selection.types[place];
+    if (b->planning) {
+        b->used[t - b->g->tensors] = true;
+        if (place == TSR_PLACE_DEVICE) b->device_bytes += w->buffer_type->size(t);
+        return place == TSR_PLACE_PACKED ? tsr_packing_add(&b->w->packing, b->g, t, w->buffer_type->size(t), b->err) : TSR_OK;
+    }
+    if (place == TSR_PLACE_PACKED) code = tsr_packing_next(&b->w->packing, b->pool, b->err);
+    if (code != TSR_OK) return code;
     code = w->buffer_type->set_tensor(b->buffers[place], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
     if (place == TSR_PLACE_HOST) b->w->host_bytes += t->n_bytes;
     int mapping = b->g->files[t->file].mapping;
-    if (w->buffer_type != &tsr_buffer_host_mapped && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
+    bool moved = place == TSR_PLACE_PACKED ? !b->w->packed.filled : w->buffer_type != &tsr_buffer_host_mapped;
+    if (moved && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
     return account(b, t, op, w, w->reason);
 }
 
@@ -166,6 +176,8 @@ static tsr_code bind_vector(binder *b, const tsr_gguf_tensor *t, int64_t k, cons
     tsr_place place;
     code = tsr_buffer_select(&b->selection, t, TSR_OP_VECTOR, &place, &reason, b->err);
     if (code != TSR_OK) return code;
+    b->used[t - b->g->tensors] = true;
+    if (b->planning) return TSR_OK;
     tsr_dequantizer(t->type)(t->data, b->next_vector, k);
     *out = b->next_vector;
     b->next_vector += align64((size_t)k * sizeof(float)) / sizeof(float);
@@ -218,26 +230,16 @@ static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
     return bind_matrix(b, t, tied ? TSR_OP_ROWS_MATMUL : r->op, dim_size(r->k, b->h), dim_size(r->n, b->h), dim_size(r->e, b->h), place_of);
 }
 
-/* Before anything is written, as that decides where a page goes. A device places its memory itself. */
-static tsr_code interleave(binder *b) {
-    const tsr_buffer *held[] = {&b->w->host, &b->w->packed};
-    tsr_code code = TSR_OK;
-    for (int i = 0; i < 2 && code == TSR_OK; i++)
-        if (held[i]->base) code = tsr_numa_interleave(held[i]->base, held[i]->n, b->err);
-    return code;
-}
-
 /* Memory that binding fills: sized by what the file holds, whose tensor extents the reader has checked. */
 static tsr_code allocate(binder *b) {
-    const tsr_buffer_type *const *types = b->selection.types, *host = types[TSR_PLACE_HOST];
+    const tsr_buffer_type *host = b->selection.types[TSR_PLACE_HOST];
     const tsr_kernels *kern = b->selection.kern;
-    size_t vector_bytes = 64, buffer_bytes[TSR_PLACES] = {64, 64, 64, 64};
+    size_t vector_bytes = 64, host_bytes = 64;
     for (size_t i = 0; i < b->g->n_tensors; i++) {
         const tsr_gguf_tensor *t = &b->g->tensors[i];
         bool vector = t->ne[1] == 1 && t->ne[2] == 1 && t->ne[3] == 1;
         if (vector && !host->refuses(t, TSR_OP_VECTOR, kern)) vector_bytes += align64(t->n_elems * sizeof(float));
-        for (int j = 0; j < TSR_PLACES; j++) /* more than is used: a tensor goes to one of them; untouched pages cost nothing */
-            if (types[j] && !types[j]->refuses(t, TSR_OP_MATMUL, kern)) buffer_bytes[j] += types[j]->size(t);
+        if (!host->refuses(t, TSR_OP_MATMUL, kern)) host_bytes += host->size(t); /* more than is used; untouched pages cost nothing */
         b->bytes_total += t->n_bytes;
     }
     b->w->layers = calloc((size_t)b->h->n_layer, sizeof *b->w->layers);
@@ -250,9 +252,10 @@ static tsr_code allocate(binder *b) {
     if (!b->w->vectors) return TSR_E_NOMEM;
     b->w->vectors_bytes = vector_bytes;
     b->next_vector = b->w->vectors;
-    for (int j = 0; j < TSR_PLACES; j++)
-        if (types[j] && types[j]->alloc && types[j]->alloc(b->buffers[j], buffer_bytes[j], b->err) != TSR_OK) return TSR_E_NOMEM;
-    return b->load->interleave ? interleave(b) : TSR_OK;
+    if (!host->alloc) return TSR_OK;
+    if (host->alloc(&b->w->host, host_bytes, b->err) != TSR_OK) return TSR_E_NOMEM;
+    tsr_memory_huge(b->w->host.base, b->w->host.n, b->load->huge_pages);
+    return b->load->interleave ? tsr_numa_interleave(b->w->host.base, b->w->host.n, b->err) : TSR_OK;
 }
 
 static tsr_code fail_unknown(const binder *b, const char *name) {
@@ -276,8 +279,30 @@ static tsr_code bind_all(binder *b) {
     if (code != TSR_OK) return code;
     for (size_t i = 0; i < b->g->n_tensors; i++)
         if (!b->used[i]) return fail_unknown(b, b->g->tensors[i].name);
-    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
+    if (!b->planning && !b->w->output.name) b->w->output = b->w->token_embd; /* tied */
     return TSR_OK;
+}
+
+/* What is wrong with the model shows before the work of packing begins, and what will be packed is known: what the cache is asked for. */
+static tsr_code plan(binder *b) {
+    b->planning = true;
+    tsr_code code = bind_all(b);
+    b->planning = false;
+    b->w->n_parts = 0;
+    return code;
+}
+
+static tsr_code load_all(binder *b) {
+    tsr_code code = plan(b);
+    tsr_packing *packing = &b->w->packing;
+    if (code == TSR_OK && b->selection.types[TSR_PLACE_PACKED])
+        code = tsr_packing_begin(packing, b->load->cache, (tsr_packing_memory){b->load->huge_pages, b->load->interleave}, &b->w->packed, b->pool,
+                                 b->load->progress, b->load->progress_user, b->err);
+    const tsr_buffer_type *device = b->load->device;
+    if (code == TSR_OK && device && device->alloc) code = device->alloc(&b->w->device, b->device_bytes + 64, b->err); /* never nothing */
+    if (code == TSR_OK) code = bind_all(b);
+    if (code == TSR_OK) tsr_packing_end(packing, &b->w->packed);
+    return code;
 }
 
 /* The threads that pack. */
@@ -313,7 +338,8 @@ tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_loa
     binder b = {.g = g, .h = h, .load = load, .w = out, .err = err};
     tsr_code code = open_selection(&b);
     if (code == TSR_OK) code = allocate(&b);
-    if (code == TSR_OK) code = bind_all(&b);
+    if (code == TSR_OK) code = load_all(&b);
+    out->complete = code == TSR_OK;
     if (b.pool) tsr_pool_close(b.pool);
     free(b.used);
     if (code != TSR_OK) tsr_weights_free(out);
@@ -325,6 +351,7 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
+    tsr_packing_close(&w->packing, !w->complete); /* before the memory that it writes goes */
     tsr_buffer_free(&w->host);
     tsr_buffer_free(&w->packed);
     if (w->device_type && w->device_type->free) w->device_type->free(&w->device);

@@ -4,6 +4,7 @@
 
 #include "buffer/select.h"
 #include "model/hparams.h"
+#include "model/packing.h"
 
 /* One transformer block. Matrices are [n_out, n_in]; a matrix whose name is NULL, and a vector that is NULL, is absent.
  * Dimensions: E n_embd, H n_head, G n_head_kv, Dk head_k, Dv head_v, F n_ff, X n_expert, Fx n_ff_expert. */
@@ -48,6 +49,8 @@ typedef struct tsr_weights {
     const tsr_buffer_type *device_type; /* NULL: none */
     tsr_buffer device;
     tsr_buffer_rules *rules;   /* whose texts are reasons */
+    tsr_packing packing;       /* of the packed ones: how they came to be, and the cache file that is being written */
+    bool complete;             /* all is bound: a cache file is worth waiting for */
     uint64_t host_bytes;       /* GGUF bytes of the matrices in host buffers; packed.used is those of the packed ones */
 } tsr_weights;
 
@@ -60,6 +63,8 @@ typedef struct tsr_load {
     const tsr_buffer_type *device;     /* or NULL */
     int64_t n_offload_layers;  /* that are the device's: the last, see tsr_selection */
     bool interleave;           /* packed and copied weights over all NUMA nodes */
+    tsr_huge_pages huge_pages; /* of weights that are not mapped */
+    const tsr_cache_params *cache; /* of packed weights, or NULL */
     int n_threads;             /* that pack, 0: as many as a session would use */
     tsr_progress_fn progress;  /* may be NULL */
     void *progress_user;
