@@ -281,8 +281,9 @@ static few_rows read_rows(const row_view *v, int64_t begin, int64_t end) {
 }
 
 static void choose_group(const row_view *v, int64_t g) {
-    if (v->p->pairs == 0) return;
-    choose_pairs(v->p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * v->p->blocks, v->a->block + g * v->p->entries);
+    const plan *p = v->p;
+    if (p->pairs == 0) return;
+    choose_pairs(p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * p->blocks, v->a->block + g * p->entries);
 }
 
 static void put_rows(const row_view *v, const few_rows *rows) {

@@ -56,8 +56,8 @@ enum { TSR_ACT8_ALONE = 8 };
 /* Blocks whose largest magnitude is at most this count as zeros. */
 #define TSR_ACT8_SMALL 0x1p-100f
 
-/* Activations serve weights of several layouts at once: as many tsr_act8 as there are layouts with sums of their own, at most this many, which
- * differ in start and sum alone. */
+/* Activations serve weights of several layouts at once: as many tsr_act8 as there are layouts with sums of their own, at most this many,
+ * which differ in start and sum alone. */
 enum { TSR_ACT8_LAYOUTS = 3 };
 
 /* Do both layouts take the same sums? */

@@ -128,6 +128,7 @@ typedef struct tsr_kernels {
     void (*packed_unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, uint8_t *codes, float *scale, float *min);
     /* y[a->rows, columns] = a times a strip, rows ldy apart */
     void (*packed_gemm)(const tsr_strip8 *s, const tsr_act8 *a, float *y, int64_t ldy);
+    bool gemm_changes_strip; /* packed_gemm leaves other codes in a strip: each call needs it unpacked anew */
     const char *packed_narrow_name, *packed_gemm_name;
 
     /* 16-bit weights times f32 activations, 1 to TSR_NARROW_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.

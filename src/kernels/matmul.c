@@ -23,8 +23,8 @@ enum { DOT_ROWS = 2 }; /* up to so many rows of activations, f32 weights (router
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Few rows times `rows` rows of f32 weights, from row0 on. Each row asks for the next. */
-static void dot_rows(const tsr_kernels *kern, const tsr_matrix *w, int64_t row0, int64_t rows, const float *x, int64_t ldx, int64_t m, float *y,
-                     int64_t ldy, bool add) {
+static void dot_rows(const tsr_kernels *kern, const tsr_matrix *w, int64_t row0, int64_t rows, const float *x, int64_t ldx, int64_t m,
+                     float *y, int64_t ldy, bool add) {
     enum { LINE = 64 };
     for (int64_t j = row0; j < row0 + rows; j++) {
         const uint8_t *row = (const uint8_t *)w->data + (size_t)j * w->row_bytes;
@@ -46,7 +46,8 @@ void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t 
     }
     for (int64_t k0 = 0; k0 < w->k; k0 += TSR_STRIP_COLS) { /* a multiple of every block length */
         int64_t k = min64(TSR_STRIP_COLS, w->k - k0);
-        const uint8_t *blocks = (const uint8_t *)w->data + (size_t)row0 * w->row_bytes + (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
+        size_t offset = (size_t)row0 * w->row_bytes + (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
+        const uint8_t *blocks = (const uint8_t *)w->data + offset;
         for (int64_t r = 0; r < rows; r++) kern->dequantize[w->type](blocks + (size_t)r * w->row_bytes, scratch + r * TSR_STRIP_COLS, k);
         for (int64_t i = 0; i < m; i += kern->tile_m)
             for (int64_t j = 0; j < rows; j += kern->tile_n)

@@ -1,11 +1,12 @@
 /* matmul_packed.c: products with packed weights: which kernel, who computes what.
  *
- * A product has groups of rows (one, or one for each expert in use), and a group has a part for each output, or with a gate one for both. By its
- * number of rows a part takes a path (kern->choice; matmul_parts.c). First all activations are converted, each row once for every form that
- * is wanted, then, after a barrier, items of all parts are handed out.
+ * A product has groups of rows (one, or one for each expert in use), and a group has a part for each output, or with a gate one for both.
+ * By its number of rows a part takes a path (kern->choice; matmul_parts.c). First all activations are converted, each row once for every
+ * form that is wanted, then, after a barrier, items of all parts are handed out.
  *
- * Narrow products stream weights: every thread goes through a range of panels of its own, so that what is prefetched at a panel's end is what the
- * thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the largest first. */
+ * Narrow products stream weights: every thread goes through a range of panels of its own, so that what is prefetched at a panel's end is
+ * what the thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the
+ * largest first. */
 #include "kernels/matmul_plan.h"
 
 #include <stdatomic.h>
@@ -55,8 +56,8 @@ bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) 
     if (n_groups > INT64_MAX / 4096 || m > INT64_MAX / 512 - n_groups * 32) return false;
     if (k > INT64_MAX / 256 / (m + 32 * n_groups + 32)) return false;
     if (!tsr_act8_bytes(m, k, &act) || !tsr_act8_bytes(TSR_ACT8_GROUP, k, &act_group)) return false;
-    /* each group rounds its rows up to whole lanes, or tiles of at most 4-byte elements, behind which there is less than another tile; and it may
-     * have TSR_NARROW_MAX rows copied */
+    /* each group rounds its rows up to whole lanes, or tiles of at most 4-byte elements, behind which there is less than another tile;
+     * and it may have TSR_NARROW_MAX rows copied */
     size_t groups = (size_t)n_groups, plans = groups * (TSR_MAX_OUTPUTS * sizeof(tsr_part) + sizeof(tsr_converted)) + 3 * 64;
     size_t row = (size_t)(k + TSR_BLOCK_K) * sizeof(float);
     *out = plans + act + groups * act_group + ((size_t)m + groups * (2 * TSR_TILE_ROWS + TSR_NARROW_MAX)) * row + groups * 2 * 64;

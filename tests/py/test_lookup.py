@@ -143,25 +143,38 @@ def sampler(model):
     so.tsr_sampler_close(handle)
 
 
-def test_rows_of_a_pass_are_those_of_single_tokens(model):
+MOE = dict(experts=6, used=2, expert_ff=64)
+ROWS_OF = {  # rows of 64: codes come in blocks of 32
+    "llama": mm.Spec(context=2048, qtype="Q8_0"), "window": mm.Spec(context=2048, qtype="Q4_0", meta={"attention.sliding_window": 100}),
+    "gemma3": mm.Spec(context=2048, arch="gemma3", qtype="Q5_1"), "bf16": mm.Spec(context=2048, qtype="BF16", bias=("q", "k", "v")),
+    "f32": mm.Spec(context=2048), "experts": mm.Spec(context=2048, arch="qwen3moe", qtype="Q8_0", **MOE),
+    "one-kv-head": mm.Spec(context=2048, qtype="Q4_1", kv_heads=1)}
+
+
+@pytest.mark.parametrize("kv_f32", [False, True], ids=["f16", "f32"])
+@pytest.mark.parametrize("name", ROWS_OF)
+def test_rows_of_a_pass_are_those_of_single_tokens(name, kv_f32, tmp_path):
+    """At the beginning, within and across the blocks, segments and windows of attention; on every tier."""
+    path = mm.save(mm.build(ROWS_OF[name], seed=6), tmp_path / "m.gguf")
     verify = tsr.lib().tsr_session_verify
     verify.restype, verify.argtypes = C.c_int, [C.c_void_p, C.POINTER(C.c_int32), C.c_size_t, C.POINTER(tsr.Error)]
-    tokens = [5, 9, 5, 7, 30, 2, 8, 11]
-    for kv_f32 in (False, True):
-        one, many = model.session(n_ctx=256, kv_f32=kv_f32), model.session(n_ctx=256, n_threads=2, kv_f32=kv_f32)
-        for at in (0, 1, 30, 60, 200):
-            for s in (one, many):
-                s.truncate(0)
-                s.eval(list(range(3, 3 + at)), tsr.LOGITS_NONE) if at else None
-            want = np.stack([one.eval([t])[0] for t in tokens])
-            for n in range(1, 9):
-                err = tsr.Error()
-                tsr.check(verify(many.handle, tsr.i32(tokens[:n])[1], n, C.byref(err)), err)
-                got = np.stack([many.logits(i) for i in range(n)])
-                assert got.tobytes() == want[:n].tobytes(), (at, n)
-                if n < 8:
-                    many.truncate(at)
-            assert many.eval([4])[0].tobytes() == one.eval([4])[0].tobytes()  # the cache too
+    tokens, before = [5, 9, 5, 7, 30, 2, 8, 11], [3 + i * i % 250 for i in range(1100)]
+    for tier in tsr.host_tiers():
+        with tsr.Model(path, cpu_tier=tier) as m:
+            one, many = m.session(n_ctx=1200, kv_f32=kv_f32), m.session(n_ctx=1200, n_threads=2, kv_f32=kv_f32)
+            for at in (0, 1, 28, 96, 508, 1020):
+                for s in (one, many):
+                    s.eval(before[len(s):at], tsr.LOGITS_NONE) if at > len(s) else None
+                want = np.stack([one.eval([t])[0] for t in tokens])
+                for n in range(1, 9):
+                    err = tsr.Error()
+                    tsr.check(verify(many.handle, tsr.i32(tokens[:n])[1], n, C.byref(err)), err)
+                    got = np.stack([many.logits(i) for i in range(n)])
+                    assert got.tobytes() == want[:n].tobytes(), (tier, at, n)
+                    if n < 8:
+                        many.truncate(at)
+                assert many.eval([4])[0].tobytes() == one.eval([4])[0].tobytes()  # the cache too
+                one.truncate(at), many.truncate(at)
 
 
 def test_next_is_what_the_sampler_says_and_the_session_keeps_up(model, sampler):
