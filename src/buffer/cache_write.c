@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+enum { PAUSE_MS = 500 };
 enum { PIECE = 4 << 20, AHEAD = 16 << 20 }; /* bytes of one write; of the data that the disk is behind at most, twice */
 
 static void temporary_of(const char *name, char out[TSR_CACHE_NAME]) { snprintf(out, TSR_CACHE_NAME, "%.50s.tmp", name); }
@@ -101,8 +103,19 @@ static int write_file(tsr_cache_writer *w) {
     return error;
 }
 
+/* A short prompt is answered first: it needs all CPUs for a moment. Whoever waits for the file ends the pause. */
+static void pause_first(tsr_cache_writer *w) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += PAUSE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    sem_clockwait(&w->hurry, CLOCK_MONOTONIC, &until); /* all signals are blocked: nothing else ends it */
+}
+
 static void *write_thread(void *arg) {
     tsr_cache_writer *w = arg;
+    pause_first(w);
     int error = write_file(w);
     if (!error) close(w->fd); /* and the lock with it */
     else tsr_cache_drop(w->dir, w->name, w->fd);
@@ -112,6 +125,7 @@ static void *write_thread(void *arg) {
 
 tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err) {
     sigset_t all, old;
+    sem_init(&w->hurry, 0, 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int error = pthread_create(&w->thread, NULL, write_thread, w);
@@ -124,7 +138,11 @@ tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err) {
 
 tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_error *err) {
     if (abandon) atomic_store(&w->abandoned, true);
-    if (w->running) pthread_join(w->thread, NULL);
-    w->running = false;
+    if (w->running) {
+        sem_post(&w->hurry);
+        pthread_join(w->thread, NULL);
+        sem_destroy(&w->hurry);
+        w->running = false;
+    }
     return w->failure.code == TSR_OK ? TSR_OK : tsr_fail(err, w->failure.code, "%s", w->failure.message);
 }

@@ -5,6 +5,7 @@
 #include "buffer/cache.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 typedef struct tsr_cache_writer {
@@ -18,6 +19,7 @@ typedef struct tsr_cache_writer {
     uint64_t bytes;
     tsr_cache_seen seen;        /* zeros: none */
     atomic_bool abandoned;
+    sem_t hurry;                /* somebody waits for the end */
     pthread_t thread;
     bool running;
     tsr_error failure;          /* code TSR_OK: none; after joining */
