@@ -61,6 +61,7 @@ static int write_data(tsr_cache_writer *w) {
         size_t n = w->bytes - at < PIECE ? (size_t)(w->bytes - at) : PIECE;
         int error = atomic_load(&w->abandoned) ? ECANCELED : write_at(w->fd, w->data + at, n, start + at);
         if (error) return error;
+        atomic_store(&w->written, at + n);
         if (at % AHEAD != 0 || at == 0) continue;
         sync_file_range(w->fd, (off_t)(start + at - AHEAD), AHEAD, SYNC_FILE_RANGE_WRITE);
         if (at < 2 * (uint64_t)AHEAD) continue;
@@ -120,6 +121,7 @@ static void *write_thread(void *arg) {
     if (!error) close(w->fd); /* and the lock with it */
     else tsr_cache_drop(w->dir, w->name, w->fd);
     if (error && error != ECANCELED) fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
+    atomic_store(&w->finished, true);
     return NULL;
 }
 
@@ -136,13 +138,21 @@ tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err) {
     return tsr_fail(err, TSR_E_NOMEM, "cannot start the thread that writes the cache file: %s", strerror(error));
 }
 
-tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_error *err) {
-    if (abandon) atomic_store(&w->abandoned, true);
+tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_progress_fn progress, void *user, tsr_error *err) {
+    const struct timespec pause = {0, 20 * 1000000L};
+    bool cancelled = false;
     if (w->running) {
+        if (abandon) atomic_store(&w->abandoned, true);
         sem_post(&w->hurry);
+        while (progress && !cancelled && !atomic_load(&w->finished)) {
+            cancelled = !progress(user, atomic_load(&w->written), w->bytes);
+            nanosleep(&pause, NULL);
+        }
+        if (cancelled) atomic_store(&w->abandoned, true);
         pthread_join(w->thread, NULL);
         sem_destroy(&w->hurry);
         w->running = false;
     }
+    if (cancelled) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     return w->failure.code == TSR_OK ? TSR_OK : tsr_fail(err, w->failure.code, "%s", w->failure.message);
 }
