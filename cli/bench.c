@@ -46,6 +46,8 @@ static const option product_options[] = {
 static const option machine_options[] = {
     {"threads", 't', OPTION_TEXT, "LIST", offsetof(bench_settings, threads), 0, 0,
      "numbers of threads, such as 1,2; 0: the physical cores this process may use (default 0)"},
+    {"tb", 0, OPTION_TEXT, "LIST", offsetof(bench_settings, prompt_threads), 0, 0,
+     "numbers of threads for prompts; 0: as many as for generation (default 0; -tb too)"},
     {"cpu-tier", 0, OPTION_TEXT, "NAME", offsetof(bench_settings, cpu_tier), 0, 0, "use the kernels of that tier instead of the best"},
     {"amx", 0, OPTION_CHOICE, "auto|on|off", offsetof(bench_settings, amx), 0, 0, "use AMX where it works, insist on it, or do without"},
     {0},
@@ -79,7 +81,7 @@ static void set_defaults(void *settings) {
     s->parallel = "1";
     s->types = "all";
     s->rows = "1,2,4,8,16,32,64,128,512,2048";
-    s->threads = "0";
+    s->threads = s->prompt_threads = "0";
     s->n_reps = 5;
 }
 

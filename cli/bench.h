@@ -7,7 +7,7 @@
 typedef struct bench_settings {
     general_settings general;
     /* both */
-    const char *threads, *cpu_tier, *output;
+    const char *threads, *prompt_threads, *cpu_tier, *output;
     int n_reps, format; /* format: a bench_format */
     int amx;            /* a tsr_amx */
     /* whole models */

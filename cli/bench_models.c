@@ -21,8 +21,8 @@ typedef struct test_case {
 typedef struct plan {
     test_case cases[MOST_CASES];
     size_t n_cases, n_tests; /* n_tests: of one model */
-    number_list depths, threads, batches, ubatches, kv_k, kv_v;
-    const char *kv_names[MOST_NUMBERS]; /* by tsr_kv_type */
+    number_list depths, threads, prompt_threads, batches, ubatches, kv_k, kv_v;
+    char kv_names[MOST_NUMBERS][16]; /* by tsr_kv_type */
     int n_ctx;      /* that all tests fit into */
     int n_sessions; /* that the test with most sequences needs */
 } plan;
@@ -61,22 +61,23 @@ static bool parse_kv(plan *p, const char *name, const char *list, number_list *o
             return false;
         }
         out->items[out->n++] = found.kv;
-        static char names[MOST_NUMBERS][16];
-        args_show(kv, &found, names[found.kv], sizeof names[found.kv]);
-        p->kv_names[found.kv] = names[found.kv];
+        args_show(kv, &found, p->kv_names[found.kv], sizeof p->kv_names[found.kv]);
     }
     return true;
 }
 
 static bool parse_pairs(const text_list *pairs, number_list *prompt, number_list *gen) {
     for (size_t i = 0; i < pairs->n; i++) {
+        const char *text = pairs->items[i];
+        bool range = strchr(text, '-') != NULL;
         number_list pair = {.n = 0};
-        if (strchr(pairs->items[i], '-') || !parse_numbers("pg", pairs->items[i], 1, MOST_TOKENS, &pair)) {
-            if (strchr(pairs->items[i], '-')) say_error("--pg must be two numbers of tokens, such as 512,128, not \"%s\"", pairs->items[i]);
+        if (!range && !parse_numbers("pg", text, 1, MOST_TOKENS, &pair)) return false;
+        if (pair.n != 2) {
+            say_error("--pg must be two numbers of tokens, such as 512,128, not \"%s\"", text);
             return false;
         }
-        if (pair.n != 2 || prompt->n == MOST_NUMBERS) {
-            say_error(pair.n != 2 ? "--pg must be two numbers of tokens, such as 512,128, not \"%s\"" : "--pg %s is one too many", pairs->items[i]);
+        if (prompt->n == MOST_NUMBERS) {
+            say_error("--pg may be given %d times", MOST_NUMBERS);
             return false;
         }
         prompt->items[prompt->n++] = pair.items[0];
@@ -96,7 +97,7 @@ static int make_plan(const bench_settings *s, plan *p) {
     number_list prompt = {.n = 0}, gen = {.n = 0}, pair_prompt = {.n = 0}, pair_gen = {.n = 0}, parallel = {.n = 0};
     if (!parse_numbers("n-prompt", s->n_prompt, 0, MOST_TOKENS, &prompt) || !parse_numbers("n-gen", s->n_gen, 0, MOST_TOKENS, &gen) ||
         !parse_pairs(&s->prompt_gen, &pair_prompt, &pair_gen) || !parse_numbers("n-depth", s->depths, 0, MOST_TOKENS, &p->depths) ||
-        !parse_numbers("threads", s->threads, 0, 1024, &p->threads) || !parse_numbers("batch-size", s->batches, 1, 1 << 16, &p->batches) ||
+        !parse_numbers("threads", s->threads, 0, 1024, &p->threads) || !parse_numbers("tb", s->prompt_threads, 0, 1024, &p->prompt_threads) || !parse_numbers("batch-size", s->batches, 1, 1 << 16, &p->batches) ||
         !parse_numbers("ub", s->ubatches, 1, 1 << 16, &p->ubatches) || !parse_kv(p, "ctk", s->kv_k, &p->kv_k) ||
         !parse_kv(p, "ctv", s->kv_v, &p->kv_v) || !parse_numbers("npl", s->parallel, 1, MOST_PARALLEL, &parallel))
         return EXIT_USAGE;
@@ -125,7 +126,7 @@ static int make_plan(const bench_settings *s, plan *p) {
                   (long long)tokens);
         return EXIT_USAGE;
     }
-    p->n_tests = p->n_cases * p->depths.n * p->threads.n * p->batches.n * p->ubatches.n * p->kv_k.n * p->kv_v.n;
+    p->n_tests = p->n_cases * p->depths.n * p->threads.n * p->prompt_threads.n * p->batches.n * p->ubatches.n * p->kv_k.n * p->kv_v.n;
     return EXIT_FINE;
 }
 
@@ -193,6 +194,7 @@ static bool open_sessions(run *r, test_config *c) {
     p.n_ctx = r->plan->n_ctx;
     p.n_batch = c->n_ubatch;
     p.n_threads = c->n_threads;
+    p.n_threads_prompt = c->n_threads_prompt;
     p.kv_k = c->kv_k;
     p.kv_v = c->kv_v;
     for (int i = 0; i < r->plan->n_sessions; i++) {
@@ -204,7 +206,10 @@ static bool open_sessions(run *r, test_config *c) {
     }
     tsr_session_stats stats;
     tsr_session_get_stats(r->sessions[0], &stats);
+    if (stats.n_threads < c->n_threads || stats.n_threads_prompt < c->n_threads_prompt)
+        say_note("more threads than CPUs that this process may use: %d for generation, %d for prompts are used", stats.n_threads, stats.n_threads_prompt);
     c->n_threads = stats.n_threads; /* 0 has become a number */
+    c->n_threads_prompt = stats.n_threads_prompt;
     return true;
 }
 
@@ -228,7 +233,7 @@ static bool run_config(run *r, test_config *c) {
 /* All combinations of threads, formats of the KV cache and batches; the last changes fastest. */
 static bool run_configs(run *r) {
     const plan *p = r->plan;
-    size_t n = p->threads.n * p->kv_k.n * p->kv_v.n * p->batches.n * p->ubatches.n;
+    size_t n = p->threads.n * p->prompt_threads.n * p->kv_k.n * p->kv_v.n * p->batches.n * p->ubatches.n;
     bool more = true;
     for (size_t i = 0; i < n && more; i++) {
         size_t at = i;
@@ -237,6 +242,7 @@ static bool run_configs(run *r) {
         c.n_batch = (int)p->batches.items[at % p->batches.n], at /= p->batches.n;
         c.kv_v = (tsr_kv_type)p->kv_v.items[at % p->kv_v.n], at /= p->kv_v.n;
         c.kv_k = (tsr_kv_type)p->kv_k.items[at % p->kv_k.n], at /= p->kv_k.n;
+        c.n_threads_prompt = (int)p->prompt_threads.items[at % p->prompt_threads.n], at /= p->prompt_threads.n;
         c.n_threads = (int)p->threads.items[at];
         if (c.n_ubatch > c.n_batch) c.n_ubatch = c.n_batch;
         c.kv_k_name = p->kv_names[c.kv_k];
@@ -255,6 +261,7 @@ static void describe_model(run *r, const char *path, double load_seconds) {
     double value = n / (n >= 1e9 ? 1e9 : 1e6);
     snprintf(r->model.type, sizeof r->model.type, "%s %.*f%s %s", info->architecture, value < 9.95 ? 1 : 0, value, unit, info->file_type);
     snprintf(r->model.tier, sizeof r->model.tier, "%s", info->cpu_tier);
+    snprintf(r->model.cpu, sizeof r->model.cpu, "%s", info->cpu);
     tsr_tensor_info tensor;
     for (size_t i = 0; tsr_model_tensor(r->e.model, i, &tensor); i++) r->model.size += tensor.n_bytes;
 }
@@ -301,6 +308,7 @@ int bench_models(const bench_settings *s) {
     if (!r.sessions || !r.tokens) say_error("out of memory for contexts of %d tokens", p.n_ctx);
     if (status == EXIT_FINE) {
         r.report = (report){.f = r.out.f, .format = (bench_format)s->format,
+                            .show_threads_prompt = p.prompt_threads.n > 1 || p.prompt_threads.items[0] != 0,
                             .show_batch = p.batches.n > 1 || p.batches.items[0] != 2048, .show_ubatch = p.ubatches.n > 1 || p.ubatches.items[0] != 512,
                             .show_kv_k = p.kv_k.n > 1 || p.kv_k.items[0] != TSR_KV_F16, .show_kv_v = p.kv_v.n > 1 || p.kv_v.items[0] != TSR_KV_F16};
         for (size_t i = 0; i < s->models.n && run_model(&r, s->models.items[i]); i++) continue;

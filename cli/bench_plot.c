@@ -14,7 +14,7 @@ typedef struct naming {
 } naming;
 
 static bool same_config(const test_config *a, const test_config *b) {
-    return a->n_threads == b->n_threads && a->n_batch == b->n_batch && a->n_ubatch == b->n_ubatch && a->kv_k == b->kv_k && a->kv_v == b->kv_v;
+    return a->n_threads == b->n_threads && a->n_threads_prompt == b->n_threads_prompt && a->n_batch == b->n_batch && a->n_ubatch == b->n_ubatch && a->kv_k == b->kv_k && a->kv_v == b->kv_v;
 }
 
 static bool same_line(const test_result *a, const test_result *b) {
@@ -26,7 +26,7 @@ static naming find_naming(const test_result *tests, size_t n) {
     for (size_t i = 1; i < n; i++) {
         const test_config *a = &tests[0].config, *b = &tests[i].config;
         v.model |= tests[i].model.file != tests[0].model.file;
-        v.threads |= a->n_threads != b->n_threads;
+        v.threads |= a->n_threads != b->n_threads || a->n_threads_prompt != b->n_threads_prompt;
         v.batch |= a->n_batch != b->n_batch || a->n_ubatch != b->n_ubatch;
         v.kv |= a->kv_k != b->kv_k || a->kv_v != b->kv_v;
     }
@@ -42,7 +42,7 @@ static void short_name(const char *path, char *out, size_t cap) {
 static void name_line(const naming *v, const test_result *t, char out[128]) {
     char model[64] = "", threads[24] = "", batch[40] = "", kv[48] = "";
     if (v->model) short_name(t->model.file, model, sizeof model - 2), strcat(model, " ");
-    if (v->threads) snprintf(threads, sizeof threads, ", %d thread%s", t->config.n_threads, t->config.n_threads == 1 ? "" : "s");
+    if (v->threads) snprintf(threads, sizeof threads, ", %d thread%s", threads_of(t), threads_of(t) == 1 ? "" : "s");
     if (v->batch) snprintf(batch, sizeof batch, ", batch %d/%d", t->config.n_batch, t->config.n_ubatch);
     if (v->kv) snprintf(kv, sizeof kv, ", KV %s/%s", t->config.kv_k_name, t->config.kv_v_name);
     test_result flat = *t;
@@ -93,10 +93,8 @@ static void draw(FILE *f, const test_result *tests, size_t n, lines both[2]) {
         size_t n_lines = make_lines(tests, n, kind == 0, &v, &both[kind]);
         if (n_lines) panels[n_panels++] = (plot_panel){kind == 0 ? "prompt, tokens per second" : "generation, tokens per second", both[kind].series, n_lines};
     }
-    tsr_machine machine;
-    tsr_machine_get(&machine);
     char title[256];
-    snprintf(title, sizeof title, "%s%s%s, tier %s", v.model ? "" : tests[0].model.type, v.model ? "" : " on ", machine.cpu, tests[0].model.tier);
+    snprintf(title, sizeof title, "%s%s%s, tier %s", v.model ? "" : tests[0].model.type, v.model ? "" : " on ", tests[0].model.cpu, tests[0].model.tier);
     plot_write(f, title, "tokens in the context before (depth)", panels, n_panels);
 }
 

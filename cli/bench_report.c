@@ -19,13 +19,13 @@ const char *test_name(const test_result *t, char *out, size_t cap) {
     return out;
 }
 
+int threads_of(const test_result *t) { return t->n_gen == 0 ? t->config.n_threads_prompt : t->config.n_threads; }
+
 /* --- all there is to say: CSV and JSON ---------------------------------------------------------------------------------------- */
 
 static void add_test(fields *f, const test_result *t) {
-    static tsr_machine machine; /* its strings outlive the record */
-    tsr_machine_get(&machine);
     add_text(f, "version", tsr_version());
-    add_text(f, "cpu_info", machine.cpu);
+    add_text(f, "cpu_info", t->model.cpu);
     add_text(f, "backends", t->model.tier);
     add_text(f, "model_filename", t->model.file);
     add_text(f, "model_type", t->model.type);
@@ -34,6 +34,7 @@ static void add_test(fields *f, const test_result *t) {
     add_count(f, "n_batch", t->config.n_batch);
     add_count(f, "n_ubatch", t->config.n_ubatch);
     add_count(f, "n_threads", t->config.n_threads);
+    add_count(f, "n_threads_prompt", t->config.n_threads_prompt);
     add_text(f, "type_k", t->config.kv_k_name);
     add_text(f, "type_v", t->config.kv_v_name);
     add_count(f, "n_prompt", t->n_prompt);
@@ -118,10 +119,10 @@ static const char *show_params(uint64_t n, char *out, size_t cap) {
 }
 
 static void md_heading(const report *r) {
-    fprintf(r->f, "| model                  |       size |   params | backend    | threads |%s%s%s%s test                 |                  t/s | %% peak | load s |     memory |\n",
-            r->show_batch ? " n_batch |" : "", r->show_ubatch ? " n_ubatch |" : "", r->show_kv_k ? " type_k |" : "", r->show_kv_v ? " type_v |" : "");
-    fprintf(r->f, "| ---------------------- | ---------: | -------: | ---------- | ------: |%s%s%s%s -------------------: | -------------------: | -----: | -----: | ---------: |\n",
-            r->show_batch ? " ------: |" : "", r->show_ubatch ? " -------: |" : "", r->show_kv_k ? " -----: |" : "", r->show_kv_v ? " -----: |" : "");
+    fprintf(r->f, "| model                  |       size |   params | backend    | threads |%s%s%s%s%s test                 |                  t/s | %% peak | load s |     memory |\n",
+            r->show_threads_prompt ? "  tb |" : "", r->show_batch ? " n_batch |" : "", r->show_ubatch ? " n_ubatch |" : "", r->show_kv_k ? " type_k |" : "", r->show_kv_v ? " type_v |" : "");
+    fprintf(r->f, "| ---------------------- | ---------: | -------: | ---------- | ------: |%s%s%s%s%s -------------------: | -------------------: | -----: | -----: | ---------: |\n",
+            r->show_threads_prompt ? " --: |" : "", r->show_batch ? " ------: |" : "", r->show_ubatch ? " -------: |" : "", r->show_kv_k ? " -----: |" : "", r->show_kv_v ? " -----: |" : "");
 }
 
 static void md_row(const report *r, const test_result *t) {
@@ -133,6 +134,7 @@ static void md_row(const report *r, const test_result *t) {
     snprintf(speed, sizeof speed, "%.2f ± %.2f", mean, deviation_of(t->samples_ts, t->n_samples));
     fprintf(r->f, "| %-22s | %10s | %8s | %-10s | %7d |", t->model.type, show_size(t->model.size, size, sizeof size),
             show_params(t->model.n_params, params, sizeof params), t->model.tier, t->config.n_threads);
+    if (r->show_threads_prompt) fprintf(r->f, " %3d |", t->config.n_threads_prompt);
     if (r->show_batch) fprintf(r->f, " %7d |", t->config.n_batch);
     if (r->show_ubatch) fprintf(r->f, " %8d |", t->config.n_ubatch);
     if (r->show_kv_k) fprintf(r->f, " %6s |", t->config.kv_k_name);
@@ -142,7 +144,7 @@ static void md_row(const report *r, const test_result *t) {
 }
 
 static void md_peaks(const report *r, const test_result *t) {
-    fprintf(r->f, "\nPeaks on %d thread%s:", t->config.n_threads, t->config.n_threads == 1 ? "" : "s");
+    fprintf(r->f, "\nPeaks on %d thread%s:", threads_of(t), threads_of(t) == 1 ? "" : "s");
     fprintf(r->f, " %s %.0f Gop/s", t->peaks.int8_name, t->peaks.int8 * 1e-9);
     if (t->peaks.half > 0.0) fprintf(r->f, ", %s %.0f", t->peaks.half_name, t->peaks.half * 1e-9);
     if (t->peaks.read > 0.0) fprintf(r->f, "; reading %.1f GB/s", t->peaks.read * 1e-9);
@@ -158,7 +160,7 @@ static void profile_line(FILE *f, const char *name, double seconds, uint64_t cal
 
 static void md_profile(const report *r, const test_result *t) {
     char name[64];
-    fprintf(r->f, "\n### %s, %s, %d thread%s\n\n", t->model.type, test_name(t, name, sizeof name), t->config.n_threads, t->config.n_threads == 1 ? "" : "s");
+    fprintf(r->f, "\n### %s, %s, %d thread%s\n\n", t->model.type, test_name(t, name, sizeof name), threads_of(t), threads_of(t) == 1 ? "" : "s");
     fprintf(r->f, "| operation        |         ms |      %% |      calls |   us/token |\n| ---------------- | ---------: | -----: | ---------: | ---------: |\n");
     for (size_t i = 0; i < t->n_profile; i++)
         if (t->profile[i].calls) profile_line(r->f, t->profile[i].name, t->profile[i].seconds, t->profile[i].calls, t);
@@ -179,11 +181,10 @@ void report_row(report *r, const test_result *t) {
 void report_end(report *r, const test_result *tests, size_t n) {
     if (r->format == BENCH_JSON) fputs(r->n_rows ? "\n]\n" : "[]\n", r->f);
     if (r->format != BENCH_MD) return;
-    int threads = 0;
     for (size_t i = 0; i < n; i++) { /* the peaks of each number of threads, as measured last */
-        bool last = i + 1 == n || tests[i + 1].config.n_threads != tests[i].config.n_threads;
-        if (last && tests[i].config.n_threads != threads && tests[i].peaks.int8 > 0.0) md_peaks(r, &tests[i]);
-        if (last) threads = tests[i].config.n_threads;
+        bool last = tests[i].peaks.int8 > 0.0;
+        for (size_t k = i + 1; k < n; k++) last &= threads_of(&tests[k]) != threads_of(&tests[i]) || tests[k].peaks.int8 <= 0.0;
+        if (last) md_peaks(r, &tests[i]);
     }
     for (size_t i = 0; i < n; i++)
         if (tests[i].n_profile) md_profile(r, &tests[i]);

@@ -13,12 +13,12 @@ typedef struct model_facts {
     const char *file;
     uint64_t size, n_params; /* of all tensors: bytes in the file, elements */
     double load_seconds;
-    char tier[16];
+    char tier[16], cpu[64];
 } model_facts;
 
 /* How a session is opened. */
 typedef struct test_config {
-    int n_threads, n_batch, n_ubatch;
+    int n_threads, n_threads_prompt, n_batch, n_ubatch;
     tsr_kv_type kv_k, kv_v;
     const char *kv_k_name, *kv_v_name;
 } test_config;
@@ -47,10 +47,13 @@ typedef struct test_result {
 /* "pp512", "tg128 x8", "pp512+tg128 @ d4096" */
 const char *test_name(const test_result *t, char *out, size_t cap);
 
+/* That computed it: those for prompts when it only read one. */
+int threads_of(const test_result *t);
+
 typedef struct report {
     FILE *f;
     bench_format format;
-    bool show_batch, show_ubatch, show_kv_k, show_kv_v; /* columns of the table for people that differ from the defaults, or within the run */
+    bool show_threads_prompt, show_batch, show_ubatch, show_kv_k, show_kv_v; /* columns of the table for people that differ from the defaults, or within the run */
     size_t n_rows;
 } report;
 

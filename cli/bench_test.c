@@ -156,7 +156,7 @@ static void find_cost(const test_bed *bed, test_result *t) {
 
 /* Right after the test. Threads and memory of the peaks exist only here, so that they disturb nothing and count nowhere. */
 static tsr_code find_peaks(const test_bed *bed, test_result *t, tsr_error *err) {
-    tsr_bench_params p = {.cpu_tier = bed->s->cpu_tier, .amx = (tsr_amx)bed->s->amx, .n_threads = t->config.n_threads};
+    tsr_bench_params p = {.cpu_tier = bed->s->cpu_tier, .amx = (tsr_amx)bed->s->amx, .n_threads = threads_of(t)};
     tsr_bench *b = tsr_bench_open(&p, err);
     if (!b) return err->code;
     tsr_code code = tsr_bench_get_peaks(b, PEAK_SAMPLES, &t->peaks, err);

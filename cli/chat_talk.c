@@ -23,8 +23,14 @@ void chat_set_system(chat *c, const char *text) {
     if (text && *text) json_array_insert_new(c->messages, 0, json_pack("{ss ss}", "role", "system", "content", text));
 }
 
+/* Without its NUL bytes, which requests cannot have; models of noise say them. */
 void chat_add(chat *c, const char *role, const char *text, size_t n) {
-    json_array_append_new(c->messages, json_pack("{ss ss%}", "role", role, "content", text, n));
+    size_t kept = 0;
+    char *clean = malloc(n + 1);
+    for (size_t i = 0; clean && i < n; i++)
+        if (text[i]) clean[kept++] = text[i];
+    if (clean) json_array_append_new(c->messages, json_pack("{ss ss%}", "role", role, "content", clean, kept));
+    free(clean);
 }
 
 bool chat_undo(chat *c) {

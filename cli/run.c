@@ -106,6 +106,9 @@ static int print_json(const run_settings *s, const engine *e, const answer *a, u
     json_t *timings = json_pack("{sf sf sf sf sf sf}", "load_seconds", load, "prompt_seconds", a->prompt_seconds,
                                 "prompt_per_second", prompt_rate(a), "generate_seconds", a->generate_seconds,
                                 "generate_per_second", generate_rate(a), "total_seconds", total);
+    if (a->lookup)
+        json_object_set_new(timings, "lookup", json_pack("{sI sI sI}", "passes", (json_int_t)a->speculation.n_passes, "guessed",
+                            (json_int_t)a->speculation.n_drafted, "right", (json_int_t)a->speculation.n_accepted));
     json_t *root = json_pack("{ss% so si si ss ss? sI so ss ss}", "text", a->text, a->n_text, "tokens", tokens,
                              "prompt_tokens", (int)a->n_prompt, "generated_tokens", (int)a->n_tokens, "finish_reason",
                              finish_name(a->finish), "stop_string", a->stop, "seed", (json_int_t)seed, "timings",

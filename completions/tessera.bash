@@ -149,6 +149,7 @@ _tessera() {
         bench:-M|bench:--rows) COMPREPLY=(); return ;;
         bench:--max-memory) COMPREPLY=(); return ;;
         bench:-t|bench:--threads) COMPREPLY=(); return ;;
+        bench:--tb) COMPREPLY=(); return ;;
         bench:--cpu-tier) COMPREPLY=(); return ;;
         bench:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         bench:-r|bench:--reps) COMPREPLY=(); return ;;
@@ -168,7 +169,7 @@ _tessera() {
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
         eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock --huge-pages --cache-dir --cache-limit --no-cache --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
-        bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
+        bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --tb --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
         cache) options="--cache-dir --all --json --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;

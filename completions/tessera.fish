@@ -194,6 +194,7 @@ complete -c tessera -n '__fish_seen_subcommand_from bench' -l host -d 'multiply 
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l max-memory -x -d 'use at most so much memory; 0: half of what is available'
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l list -d 'list the formats and the shapes there are'
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l threads -s t -x -d 'numbers of threads, such as 1,2; 0: the physical cores this process may use (default 0)'
+complete -c tessera -n '__fish_seen_subcommand_from bench' -l tb -x -d 'numbers of threads for prompts; 0: as many as for generation (default 0; -tb too)'
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l cpu-tier -x -d 'use the kernels of that tier instead of the best'
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l amx -x -a 'auto on off' -d 'use AMX where it works, insist on it, or do without'
 complete -c tessera -n '__fish_seen_subcommand_from bench' -l reps -s r -x -d 'repetitions of each test; samples of each product, of which fewer are taken when they would take more than some seconds'

@@ -232,7 +232,7 @@ tsr_code tsr_session_truncate(tsr_session *s, size_t n_keep, tsr_error *err); /*
 void tsr_session_cancel(tsr_session *s);
 
 typedef struct tsr_session_stats {
-    uint64_t n_prompt, n_generated;       /* tokens in evals of > 1 and of exactly 1 token */
+    uint64_t n_prompt, n_generated;       /* tokens in evals of > 1 and of exactly 1 token, or of tsr_lookup_next */
     double prompt_seconds, generate_seconds;
     uint64_t kv_bytes, work_bytes;
     uint64_t n_jobs, n_barriers;          /* of the threads: jobs run together, and barriers inside them */

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build_peers.sh DIR: the engines that compare.py compares with, built from pinned PyPI archives. About 20 minutes on two cores.
+# build_peers.sh DIR [llama|ik|openvino]: the engines that compare.py compares with, built from pinned PyPI archives. About 20 minutes on two cores.
 #   DIR/llama.cpp/bin/llama-bench      from llama-cpp-python (gcc; AMX on where the host has it)
 #   DIR/ik_llama.cpp/bin/llama-bench   from ik-llama-cpp-python (clang-19: gcc 12 does not compile its AVX-512 code)
 #   DIR/openvino/bin/python            a virtual environment with openvino-genai
@@ -8,10 +8,11 @@ set -euo pipefail
 LLAMA=0.3.36
 IK=0.1.5
 OPENVINO=2026.4.1.0
-[ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 1 ] || [ $# -eq 2 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2; }
 for tool in gcc clang-19 cmake python3; do
     command -v $tool >/dev/null || { echo "build_peers.sh: $tool is missing (Debian: apt-get install build-essential clang-19 cmake python3-venv)" >&2; exit 1; }
 done
+self=$(realpath "$0")
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$dir"
 jobs=$(nproc)
@@ -19,7 +20,7 @@ jobs=$(nproc)
 # source PACKAGE VERSION FOLDER: fetches and unpacks an archive
 source_of() {
     [ -d "$3" ] && return
-    python3 -m pip download -q --disable-pip-version-check --no-deps --no-build-isolation --no-binary :all: -d . "$1==$2"
+    python3 -m pip download -q --disable-pip-version-check --no-deps --no-binary "$1" -d . "$1==$2"
     tar xzf "$3.tar.gz"
 }
 
@@ -56,13 +57,14 @@ build_openvino() {
     echo "openvino-genai $OPENVINO" >openvino/VERSION
 }
 
-# once NAME: build_NAME, unless what it makes is there; output goes to NAME.log
-once() {
-    [ -e "$2/VERSION" ] && { echo "$2: there already"; return; }
-    echo "$2: building, see $dir/$2.log"
-    "build_$1" >"$2.log" 2>&1 || { tail -5 "$2.log" >&2; echo "build_peers.sh: $2 did not build" >&2; exit 1; }
-}
-
-once llama llama.cpp
-once ik ik_llama.cpp
-once openvino openvino
+if [ $# -eq 2 ]; then
+    "build_$2"
+    exit
+fi
+# Each in a shell of its own, which set -e ends at the first failure.
+for peer in llama:llama.cpp ik:ik_llama.cpp openvino:openvino; do
+    folder=${peer#*:}
+    [ -e "$folder/VERSION" ] && { echo "$folder: there already"; continue; }
+    echo "$folder: building, see $dir/$folder.log"
+    bash "$self" "$dir" "${peer%:*}" >"$folder.log" 2>&1 || { tail -5 "$folder.log" >&2; echo "build_peers.sh: $folder did not build" >&2; exit 1; }
+done

@@ -12,7 +12,7 @@ Peers, of which build_peers.sh DIR makes the programs:
   ik_llama.cpp       its llama-bench
   ik_llama.cpp-rtr   the same with -rtr 1, which repacks at load
   openvino           OpenVINO GenAI, as it is
-A peer that cannot run a model or a test gets its message in the place of a figure. --also NAME=PATH adds another build of tessera as a peer.
+A peer that cannot run a model or a test gets its message in the place of a figure. Ctrl-C ends with what has been measured. --also NAME=PATH adds another build of tessera as a peer.
 """
 import argparse
 import contextlib
@@ -23,6 +23,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -164,11 +165,14 @@ def measure_once(a, made, r, model, test, by_engine):
 def measure(a, made):
     """{(model, test): {engine: [best of the repetitions, or None, per round] or a message}}"""
     results = {(m, t): {name: [] for name in made} for m in a.models for t in a.tests}
-    for r in range(a.rounds):
-        print(f"round {r + 1} of {a.rounds}", file=sys.stderr, flush=True)
-        for i, ((model, test), by_engine) in enumerate(results.items()):
-            with turn(a.lock):
-                measure_once(a, made, r + i, model, test, by_engine)
+    try:
+        for r in range(a.rounds):
+            print(f"round {r + 1} of {a.rounds}", file=sys.stderr, flush=True)
+            for i, ((model, test), by_engine) in enumerate(results.items()):
+                with turn(a.lock):
+                    measure_once(a, made, r + i, model, test, by_engine)
+    except KeyboardInterrupt:
+        print("interrupted: what has been measured follows", file=sys.stderr)
     return results
 
 
@@ -189,7 +193,7 @@ def summary(results):
                    "ratio": None, "ratio_low": None, "ratio_high": None, "note": ""}
             if isinstance(got, str):
                 row["note"] = got
-            else:
+            elif got:
                 speeds = [x for x in got if x]
                 low, high = quartiles(speeds)
                 row |= {"rounds": len(speeds), "median_ts": statistics.median(speeds), "low_ts": low, "high_ts": high}
@@ -197,6 +201,8 @@ def summary(results):
                 if ratios:
                     low, high = quartiles(ratios)
                     row |= {"ratio": statistics.median(ratios), "ratio_low": low, "ratio_high": high}
+            else:
+                row["note"] = "interrupted before"
             rows.append(row)
     return rows
 
@@ -272,6 +278,7 @@ def parse_options():
 
 def main():
     a = parse_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     made = engines(a)
     results = measure(a, made)
     rows = summary(results)

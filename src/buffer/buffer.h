@@ -58,8 +58,8 @@ typedef struct tsr_output {
     bool add;                      /* to what is in y, instead of overwriting it */
 } tsr_output;
 
-/* One product for all threads of a pool: every row of x with one weight or several of the same k; with experts, each row with the matrix of its
- * expert. Where the weights' buffers allow it, rows are normed and converted once for all outputs, in one run of the pool. */
+/* One product for all threads of a pool: every row of x with one weight or several of the same k; with experts, each row with the matrix of
+ * its expert. Where the weights' buffers allow it, rows are normed and converted once for all outputs, in one run of the pool. */
 typedef struct tsr_product {
     const tsr_kernels *kern;
     tsr_pool *pool;
@@ -70,9 +70,11 @@ typedef struct tsr_product {
     int64_t m;
     tsr_output out[TSR_MAX_OUTPUTS];
     int n_out;
-    /* Not NULL: there are two outputs of the same n, and the first becomes y (+)= gate(first, second). The second's y may be overwritten or not. */
+    /* Not NULL: two outputs of the same n, whose first y is (+)= gate(first, second). The second's y may be overwritten or not. */
     tsr_gate_fn gate;
-    const tsr_expert_rows *experts; /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: weights are one matrix */
+    bool rows_alone;               /* each row of y bit for bit as if the others were not there; m, or those of an expert, <= TSR_ACT8_ALONE */
+    /* [n_experts], each expert once, in rows' order, together rows 0 .. m - 1; NULL: weights are one matrix */
+    const tsr_expert_rows *experts;
     int64_t n_experts;
 } tsr_product;
 

@@ -112,8 +112,8 @@ static void packed_multiply(const tsr_product *p) {
     const tsr_expert_rows all = {0, 0, p->m};
     int64_t n = p->experts ? p->n_experts : 1;
     for (int64_t i = 0; i < n; i++) groups[i] = group_of(p, p->experts ? &p->experts[i] : &all);
-    tsr_packed_product product = {.kern = p->kern, .pool = p->pool, .x = p->x, .n_out = p->n_out, .gate = p->gate, .groups = groups,
-                                  .n_groups = n, .work = (uint8_t *)p->work + groups_bytes(n), .scratch = p->scratch,
+    tsr_packed_product product = {.kern = p->kern, .pool = p->pool, .x = p->x, .n_out = p->n_out, .gate = p->gate, .rows_alone = p->rows_alone,
+                                  .groups = groups, .n_groups = n, .work = (uint8_t *)p->work + groups_bytes(n), .scratch = p->scratch,
                                   .scratch_bytes = p->scratch_bytes};
     for (int i = 0; i < p->n_out; i++) {
         const tsr_output *out = &p->out[i];

@@ -64,7 +64,9 @@ static void gate_rows(void *ctx, int thread, int n_threads) {
 
 /* Bytes of the copy of rows, at the start of the workspace. */
 static bool copy_bytes(int64_t m, int64_t k, size_t *out) {
-    return tsr_mul_size((size_t)m, (size_t)k, out) && tsr_mul_size(*out, sizeof(float), out) && tsr_add_size(*out, 63, out) && (*out &= ~(size_t)63, true);
+    if (!tsr_mul_size((size_t)m, (size_t)k, out) || !tsr_mul_size(*out, sizeof(float), out) || !tsr_add_size(*out, 63, out)) return false;
+    *out &= ~(size_t)63;
+    return true;
 }
 
 static void run_one_by_one(const tsr_product *p) {
@@ -91,7 +93,8 @@ void tsr_product_run(const tsr_product *p) {
 
 bool tsr_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out) {
     size_t copy;
-    return copy_bytes(max_m, max_k, &copy) && tsr_packed_product_work_bytes(max_m, max_experts, max_k, out) && tsr_add_size(*out, copy, out);
+    return copy_bytes(max_m, max_k, &copy) && tsr_packed_product_work_bytes(max_m, max_experts, max_k, out) &&
+           tsr_add_size(*out, copy, out);
 }
 
 size_t tsr_product_scratch_bytes(int64_t max_k) {

@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-/* Each outcome moves a chance by this share. */
+/* An outcome moves a chance by this share at least; the first ones by more, as if what it was at first had been seen this often. */
 #define LEARNING 0.0625f
+enum { FIRST_WEIGHT = 3 };
 
 /* How good guesses are before any was made, by class_of. */
 static const float first_chance[TSR_DRAFT_CLASSES] = {0.3f, 0.5f, 0.7f, 0.8f, 0.9f};
@@ -73,13 +74,19 @@ static void append(tsr_draft *d, tsr_token t) {
     d->text[d->n++] = t;
 }
 
+static void learn(tsr_draft *d, int class, bool right) {
+    float share = 1.0f / (float)(FIRST_WEIGHT + ++d->seen[class]);
+    if (share < LEARNING) {
+        share = LEARNING;
+        d->seen[class]--; /* enough */
+    }
+    d->chance[class] += ((right ? 1.0f : 0.0f) - d->chance[class]) * share;
+}
+
 void tsr_draft_add(tsr_draft *d, tsr_token t) {
     if (d->n >= d->capacity) return;
     bool expected = d->cursor > 0, right = expected && d->text[d->cursor] == t;
-    if (expected) {
-        float *chance = &d->chance[class_of(d->by_three, d->run)];
-        *chance += ((right ? 1.0f : 0.0f) - *chance) * LEARNING;
-    }
+    if (expected) learn(d, class_of(d->by_three, d->run), right);
     append(d, t);
     if (right) {
         d->cursor++; /* stays behind the end, as both went one further */

@@ -16,6 +16,7 @@ typedef struct tsr_draft {
     int run;          /* so many expectations in a row came true */
     bool by_three;    /* the cursor is from after3 */
     float chance[TSR_DRAFT_CLASSES]; /* that an expectation comes true, by how it came about */
+    int seen[TSR_DRAFT_CLASSES];     /* outcomes that taught it, up to some */
 } tsr_draft;
 
 /* For texts of up to so many tokens. Memory is for all of them: nothing is allocated later. */

@@ -23,7 +23,7 @@ struct tsr_lookup {
 };
 
 /* A guess must promise at least this much, as what passes take is only known roughly. */
-#define LEAST_GAIN 1.04
+#define LEAST_GAIN 1.08
 
 tsr_lookup *tsr_lookup_open(tsr_session *session, int max_draft, tsr_error *err) {
     if (max_draft < 0 || max_draft > TSR_DRAFT_MAX) {

@@ -24,8 +24,7 @@ static size_t reserve(plan *p, int64_t count, size_t size) {
 
 static int64_t group_count(int64_t rows) { return (rows + TSR_ACT8_GROUP - 1) / TSR_ACT8_GROUP; }
 
-static plan lay_out(int n_layouts, int64_t m, int64_t k) {
-    bool paired = m <= TSR_ACT8_PAIRED;
+static plan lay_out(int n_layouts, int64_t m, int64_t k, bool paired) {
     plan p = {.blocks = (k + TSR_BLOCK_K - 1) / TSR_BLOCK_K};
     p.rows = paired ? 2 * m : m;
     p.pairs = paired ? 0 : residual_blocks(p.blocks);
@@ -43,7 +42,8 @@ static plan lay_out(int n_layouts, int64_t m, int64_t k) {
 bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out) {
     if (m > INT64_MAX / 128 / (k + 64)) return false;
     /* paired rows of small m may take more than the single rows of a larger one */
-    size_t most = lay_out(TSR_ACT8_LAYOUTS, m, k).total, paired = m > TSR_ACT8_PAIRED ? lay_out(TSR_ACT8_LAYOUTS, TSR_ACT8_PAIRED, k).total : 0;
+    int64_t few = m < TSR_ACT8_ALONE ? m : TSR_ACT8_ALONE;
+    size_t most = lay_out(TSR_ACT8_LAYOUTS, m, k, false).total, paired = lay_out(TSR_ACT8_LAYOUTS, few, k, true).total;
     *out = most > paired ? most : paired;
     return true;
 }
@@ -205,12 +205,13 @@ static void put_padding(const row_view *v) {
     }
 }
 
-/* Row r, whose rounding errors are a row of their own. */
-static void put_paired_row(const row_view *v, int64_t r, const float *x, const float *max) {
+/* Blocks [begin, end) of row r, whose rounding errors are a row of their own. */
+static void put_paired_row(const row_view *v, int64_t r, const float *x, const float *max, int64_t begin, int64_t end) {
     float residual[TSR_BLOCK_K], residual_max;
     lane first = lane_of(v->a, 2 * r), second = lane_of(v->a, 2 * r + 1);
-    for (int64_t b = 0; b < v->p->blocks; b++) {
-        v->a->block[b] = (int32_t)b;
+    int32_t *block = v->a->block + 2 * r / TSR_ACT8_GROUP * v->p->entries;
+    for (int64_t b = begin; b < end; b++) {
+        block[b] = (int32_t)b;
         put_entry(v, &first, b, x + b * TSR_BLOCK_K, max[b], residual);
         v->s->kern->act8_max(residual, 1, &residual_max);
         put_entry(v, &second, b, residual, residual_max, NULL);
@@ -229,8 +230,8 @@ bool tsr_act8_same_sums(const tsr_layout *a, const tsr_layout *b) {
     return a->has_min == b->has_min && a->group_k == b->group_k && (a->has_min || a->offset == b->offset);
 }
 
-size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k) {
-    plan p = lay_out(n_layouts, m, k);
+size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k, bool alone) {
+    plan p = lay_out(n_layouts, m, k, alone || m <= TSR_ACT8_PAIRED);
     uint8_t *base = work;
     for (int l = 0; l < n_layouts; l++)
         a[l] = (tsr_act8){
@@ -280,14 +281,15 @@ static few_rows read_rows(const row_view *v, int64_t begin, int64_t end) {
 }
 
 static void choose_group(const row_view *v, int64_t g) {
-    if (v->p->pairs == 0) return;
-    choose_pairs(v->p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * v->p->blocks, v->a->block + g * v->p->entries);
+    const plan *p = v->p;
+    if (p->pairs == 0) return;
+    choose_pairs(p, max_of(v, g * TSR_ACT8_GROUP), tsr_act8_group_rows(v->a, g), v->a->energy + g * p->blocks, v->a->block + g * p->entries);
 }
 
 static void put_rows(const row_view *v, const few_rows *rows) {
     for (int64_t r = rows->begin; r < rows->end; r++) {
         if (v->p->pairs > 0) put_row(v, r, rows->x[r - rows->begin], max_of(v, r));
-        else put_paired_row(v, r, rows->x[r - rows->begin], max_of(v, r));
+        else put_paired_row(v, r, rows->x[r - rows->begin], max_of(v, r), 0, v->p->blocks);
     }
 }
 
@@ -303,11 +305,25 @@ static void quantize_together(const row_view *v, tsr_pool *pool, int i, int n) {
     put_rows(v, &rows);
 }
 
+/* One or two rows: threads share the blocks, and each norms the rows for itself. */
+static void quantize_blocks(const row_view *v, int i, int n) {
+    const tsr_act8_source *s = v->s;
+    int64_t begin, end;
+    tsr_split(v->p->blocks, 1, i, n, &begin, &end);
+    for (int64_t r = 0; r < s->m; r++) {
+        const float *x = tsr_rows_read(&s->x, s->kern, r, s->buffer);
+        s->kern->act8_max(x + begin * TSR_BLOCK_K, end - begin, max_of(v, r) + begin);
+        put_paired_row(v, r, x, max_of(v, r), begin, end);
+    }
+}
+
 void tsr_act8_quantize(const tsr_act8 *a, const tsr_act8_source *s, tsr_pool *pool, int i, int n) {
-    const plan p = lay_out(s->n_layouts, s->m, s->x.k);
+    const plan p = lay_out(s->n_layouts, s->m, s->x.k, a->rows > s->m);
     const row_view v = {a, s, &p};
     int64_t first, last;
-    if (pool && group_count(s->m) < n) {
+    if (pool && p.pairs == 0) {
+        quantize_blocks(&v, i, n);
+    } else if (pool && group_count(s->m) < n) {
         quantize_together(&v, pool, i, n);
     } else {
         tsr_split(group_count(s->m), 1, i, n, &first, &last);

@@ -49,11 +49,15 @@ static inline int tsr_act8_lanes(const tsr_act8 *a, int64_t g) {
  * weights then. The product of row i is row 2 i + row 2 i + 1 of the kernels' results. */
 enum { TSR_ACT8_PAIRED = 2 };
 
+/* Paired rows never depend on other rows, so where a row's product must not (tsr_packed_product.rows_alone) up to this many rows are paired: the
+ * lanes of two groups. */
+enum { TSR_ACT8_ALONE = 8 };
+
 /* Blocks whose largest magnitude is at most this count as zeros. */
 #define TSR_ACT8_SMALL 0x1p-100f
 
-/* Activations serve weights of several layouts at once: as many tsr_act8 as there are layouts with sums of their own, at most this many, which
- * differ in start and sum alone. */
+/* Activations serve weights of several layouts at once: as many tsr_act8 as there are layouts with sums of their own, at most this many,
+ * which differ in start and sum alone. */
 enum { TSR_ACT8_LAYOUTS = 3 };
 
 /* Do both layouts take the same sums? */
@@ -64,8 +68,9 @@ bool tsr_act8_bytes(int64_t m, int64_t k, size_t *out);
 
 struct tsr_kernels;
 
-/* Lays out a[n_layouts] for m rows of k activations in work (64-byte aligned) and returns how many bytes of it they take. */
-size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k);
+/* Lays out a[n_layouts] for m rows of k activations in work (64-byte aligned) and returns how many bytes of it they take. alone: paired, for
+ * m <= TSR_ACT8_ALONE. */
+size_t tsr_act8_place(tsr_act8 *a, int n_layouts, void *work, int64_t m, int64_t k, bool alone);
 
 /* Activations to quantise: m rows of x for products with weights of layouts[n_layouts], into what a[n_layouts] point to. */
 typedef struct tsr_act8_source {

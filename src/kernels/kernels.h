@@ -121,12 +121,14 @@ typedef struct tsr_kernels {
     /* codes[32] (in quads) = round(x[32] * inverse), |x * inverse| <= 127; sum16: of each half's codes; residual[32], if not NULL, =
      * x - scale * code in natural order. */
     void (*act8_quantize)(const float *x, float inverse, float scale, int8_t *codes, int32_t sum16[2], float *residual);
-    /* out[a->rows][16] = a times panel p of w */
+    /* out[a->rows][16] = a times panel p of w. As with packed_narrow_f32 and tile_f32, a row's result is bit for bit the same whatever other rows
+     * there are (tests/unit/test_rows_alone.c). */
     void (*packed_narrow[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const tsr_act8 *a, float *out);
     /* panel p of w as tsr_packed_block gives it, all blocks: codes [blocks][8][64], scale and min [groups][16] */
     void (*packed_unpack[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, uint8_t *codes, float *scale, float *min);
     /* y[a->rows, columns] = a times a strip, rows ldy apart */
     void (*packed_gemm)(const tsr_strip8 *s, const tsr_act8 *a, float *y, int64_t ldy);
+    bool gemm_changes_strip; /* packed_gemm leaves other codes in a strip: each call needs it unpacked anew */
     const char *packed_narrow_name, *packed_gemm_name;
 
     /* 16-bit weights times f32 activations, 1 to TSR_NARROW_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.

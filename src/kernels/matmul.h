@@ -58,7 +58,8 @@ typedef struct tsr_packed_product {
     tsr_rows x;
     tsr_packed_output out[TSR_MAX_OUTPUTS]; /* [n_out], of the same k; each two of them as tsr_packed_fuses says */
     int n_out;
-    tsr_gate_fn gate;        /* not NULL: there are two outputs of the same type and n, and out[0].y (+)= gate(first, second) is all that is stored */
+    tsr_gate_fn gate;        /* not NULL: two outputs of the same type and n, of which out[0].y (+)= gate(first, second) is stored */
+    bool rows_alone;         /* each row of y bit for bit as if the others were not there; groups of up to TSR_ACT8_ALONE rows */
     const tsr_group *groups; /* [n_groups], in rows' order, which together are rows 0 .. m - 1 */
     int64_t n_groups;
     void *work;              /* tsr_packed_work_bytes(m, n_groups, k), 64-byte aligned, shared */

@@ -1,14 +1,20 @@
 /* matmul_packed.c: products with packed weights: which kernel, who computes what.
  *
- * A product has groups of rows (one, or one for each expert in use), and a group has a part for each output, or with a gate one for both. By its
- * number of rows a part takes a path (kern->choice; matmul_parts.c). First all activations are converted, each row once for every form that
- * is wanted, then, after a barrier, items of all parts are handed out, the largest first. */
+ * A product has groups of rows (one, or one for each expert in use), and a group has a part for each output, or with a gate one for both.
+ * By its number of rows a part takes a path (kern->choice; matmul_parts.c). First all activations are converted, each row once for every
+ * form that is wanted, then, after a barrier, items of all parts are handed out.
+ *
+ * Narrow products stream weights: every thread goes through a range of panels of its own, so that what is prefetched at a panel's end is
+ * what the thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the
+ * largest first. */
 #include "kernels/matmul_plan.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum {
-    NARROW_PANELS = 8,    /* panels of a narrow item, at most */
+    NARROW_BYTES = 8192,  /* of weights: a narrow item has at least so many */
+    ALONE = 1024,         /* activations to convert that are less work than a barrier: the caller's */
     ITEMS_PER_THREAD = 4, /* at least, if there is that much to hand out */
     READING_ROWS = 3,     /* what reading and unpacking a weight takes, in rows multiplied with it (doc/packed.md) */
 };
@@ -20,26 +26,38 @@ typedef struct packed_job {
     int64_t n_parts, n_inputs, n_items;
     bool together;         /* all threads convert each input */
     bool converted;        /* before the job */
+    bool ranges;           /* every thread has a range of items */
 } packed_job;
+
+/* Items that a thread has not yet begun, first + (end << 32): in a line of its own at the end of the thread's scratch. */
+typedef struct range {
+    _Alignas(64) _Atomic uint64_t span;
+} range;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
-size_t tsr_packed_scratch_bytes(int64_t k) {
+static size_t whole_lines(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static size_t range_offset(int64_t k) {
     size_t parts = tsr_part_scratch(k), convert = tsr_convert_scratch(k);
-    return parts > convert ? parts : convert;
+    return whole_lines(parts > convert ? parts : convert);
 }
 
-static size_t whole_lines(size_t n) { return (n + 63) & ~(size_t)63; }
+size_t tsr_packed_scratch_bytes(int64_t k) { return range_offset(k) + sizeof(range); }
+
+static range *range_of(const packed_job *job, int thread) {
+    return (range *)(void *)(job->p->scratch + (size_t)thread * job->p->scratch_bytes + range_offset(job->p->x.k));
+}
 
 bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) {
     size_t act, act_group;
     if (n_groups > INT64_MAX / 4096 || m > INT64_MAX / 512 - n_groups * 32) return false;
     if (k > INT64_MAX / 256 / (m + 32 * n_groups + 32)) return false;
     if (!tsr_act8_bytes(m, k, &act) || !tsr_act8_bytes(TSR_ACT8_GROUP, k, &act_group)) return false;
-    /* each group rounds its rows up to whole lanes, or tiles of at most 4-byte elements, behind which there is less than another tile; and it may
-     * have TSR_NARROW_MAX rows copied */
+    /* each group rounds its rows up to whole lanes, or tiles of at most 4-byte elements, behind which there is less than another tile;
+     * and it may have TSR_NARROW_MAX rows copied */
     size_t groups = (size_t)n_groups, plans = groups * (TSR_MAX_OUTPUTS * sizeof(tsr_part) + sizeof(tsr_converted)) + 3 * 64;
     size_t row = (size_t)(k + TSR_BLOCK_K) * sizeof(float);
     *out = plans + act + groups * act_group + ((size_t)m + groups * (2 * TSR_TILE_ROWS + TSR_NARROW_MAX)) * row + groups * 2 * 64;
@@ -83,9 +101,9 @@ static void want_form(const tsr_packed_product *p, tsr_part *part, tsr_converted
 }
 
 /* Memory for all forms of an input. Returns what comes after them. */
-static uint8_t *place_forms(tsr_converted *in, bool copy, uint8_t *work) {
+static uint8_t *place_forms(tsr_converted *in, bool alone, bool copy, uint8_t *work) {
     int64_t k = in->x.k;
-    if (in->n_act > 0) work += tsr_act8_place(in->act, in->n_act, work, in->rows, k);
+    if (in->n_act > 0) work += tsr_act8_place(in->act, in->n_act, work, in->rows, k, alone);
     if (in->wide) {
         in->tiles = work;
         work += whole_lines(tsr_tile_bytes(in->wide, in->rows, k));
@@ -118,11 +136,11 @@ static uint8_t *plan_group(packed_job *job, int64_t g, uint8_t *work) {
             part->w[i] = p->out[o + i].w;
             part->w[i].data = (uint8_t *)(uintptr_t)group->data[o + i];
         }
-        part->path = path_of(p->kern, part->w[0].type, group->rows);
+        part->path = path_of(p->kern, part->w[0].type, p->rows_alone ? 1 : group->rows);
         copy |= part->path == TSR_PATH_NARROW_F32 && (p->x.index || p->x.norm);
         want_form(p, part, in);
     }
-    return shared ? work : place_forms(in, copy, work);
+    return shared ? work : place_forms(in, p->rows_alone, copy, work);
 }
 
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
@@ -151,9 +169,12 @@ static void cut(packed_job *job) {
         total += part->count * unit_cost(part);
     }
     int64_t share = total / (tsr_pool_size(job->p->pool) * ITEMS_PER_THREAD);
+    job->ranges = true;
     for (int64_t i = 0; i < job->n_parts; i++) {
         tsr_part *part = &job->parts[i];
-        int64_t most = is_narrow(part) ? NARROW_PANELS : part->path == TSR_PATH_WIDE ? TSR_WIDE_STRIPS / part->n_w : 1;
+        int64_t most = part->path == TSR_PATH_WIDE ? TSR_WIDE_STRIPS / part->n_w : 1;
+        if (is_narrow(part)) most = NARROW_BYTES / ((int64_t)part->w[0].panel_bytes * part->n_w) + 1;
+        else job->ranges = false;
         part->unit = min64(share / unit_cost(part), most);
         if (part->unit < 1) part->unit = 1;
     }
@@ -180,12 +201,43 @@ static int64_t convert(const packed_job *job, uint8_t *scratch, int thread, int 
     return job->n_inputs;
 }
 
+static void open_ranges(const packed_job *job) {
+    int n = tsr_pool_size(job->p->pool);
+    for (int t = 0; t < n; t++) {
+        int64_t first, end;
+        tsr_split(job->n_items, 1, t, n, &first, &end);
+        atomic_init(&range_of(job, t)->span, (uint64_t)first | (uint64_t)end << 32);
+    }
+}
+
+/* The next item of the thread's own range, or else the last of another one, or -1 when there is none left. */
+static int64_t take_item(const packed_job *job, int thread, int n_threads) {
+    for (int i = 0; i < n_threads; i++) {
+        range *r = range_of(job, (thread + i) % n_threads);
+        uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed), rest;
+        uint32_t first, end;
+        do {
+            first = (uint32_t)span;
+            end = (uint32_t)(span >> 32);
+            rest = i == 0 ? (uint64_t)(first + 1) | (uint64_t)end << 32 : (uint64_t)first | (uint64_t)(end - 1) << 32;
+        } while (first < end && !atomic_compare_exchange_weak_explicit(&r->span, &span, rest, memory_order_relaxed, memory_order_relaxed));
+        if (first < end) return i == 0 ? first : end - 1;
+    }
+    return -1;
+}
+
+/* The next item from the counter, which has handed out `before` numbers for something else, or -1. */
+static int64_t next_item(const packed_job *job, int64_t before) {
+    int64_t end = before + job->n_items, next = tsr_pool_next(job->p->pool, end);
+    return next < end ? next - before : -1;
+}
+
 static void run(void *ctx, int thread, int n_threads) {
     const packed_job *job = ctx;
     uint8_t *scratch = job->p->scratch + (size_t)thread * job->p->scratch_bytes;
-    int64_t before = convert(job, scratch, thread, n_threads), end = before + job->n_items, i = 0, next;
-    while ((next = tsr_pool_next(job->p->pool, end)) < end) {
-        int64_t item = next - before;
+    int64_t before = convert(job, scratch, thread, n_threads), item, i = 0;
+    while ((item = job->ranges ? take_item(job, thread, n_threads) : next_item(job, before)) >= 0) {
+        if (item < job->parts[i].first_item) i = 0;
         while (i + 1 < job->n_parts && item >= job->parts[i + 1].first_item) i++;
         tsr_part_item(job->p, &job->parts[i], item - job->parts[i].first_item, scratch);
     }
@@ -199,9 +251,10 @@ void tsr_packed_multiply(const tsr_packed_product *p) {
     work += whole_lines((size_t)p->n_groups * sizeof *job.inputs);
     for (int64_t g = 0; g < p->n_groups; g++) work = plan_group(&job, g, work);
     cut(&job);
+    if (job.ranges) open_ranges(&job);
     job.together = job.n_inputs == 1;
     job.converted = job.together && !tsr_needs_converting(job.inputs);
-    if (job.together && !job.converted && job.inputs->rows <= TSR_ACT8_PAIRED) { /* less work than a barrier */
+    if (job.together && !job.converted && job.inputs->rows * p->x.k <= ALONE) {
         unsigned mode = tsr_float_mode_enter();
         tsr_convert(p, job.inputs, p->scratch, NULL, 0, 1);
         tsr_float_mode_restore(mode);

@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum {
-    ROWS_AT_ONCE = 512, /* that an integer or wide item computes before it starts again with the weights */
+    INTEGER_ROWS = 32,  /* that an integer item computes before it stores them */
+    ROWS_AT_ONCE = 512, /* that a wide item computes before it starts again with the weights */
     TILE_FLOATS = TSR_TILE_ROWS * TSR_PANEL,
 };
 
@@ -28,7 +29,8 @@ static void add_bias(float *c, int width, int64_t rows, const float *bias, int64
 
 /* Stores rows [row, row + rows) and columns [column, column + width) of a part, as far as they exist, whose sums are in c and, with a gate,
  * up [rows][width]. */
-static void finish(const tsr_packed_product *p, const tsr_part *part, float *c, float *up, int width, int64_t row, int64_t rows, int64_t column) {
+static void finish(const tsr_packed_product *p, const tsr_part *part, float *c, float *up, int width, int64_t row, int64_t rows,
+                   int64_t column) {
     const tsr_packed_output *out = part->out;
     int64_t columns = min64(width, out->w.n - column);
     if (columns <= 0) return;
@@ -53,7 +55,8 @@ static void narrow_panel(const tsr_packed_product *p, const tsr_part *part, int6
     for (int i = 0; i < part->n_w; i++) {
         const tsr_packed *w = &part->w[i];
         if (part->path == TSR_PATH_NARROW_F32) {
-            p->kern->packed_narrow_f32[w->type](w, panel, in->copy ? in->copy : in->x.x, in->copy ? in->x.k : in->x.ldx, (int)in->rows, c[i]);
+            const float *x = in->copy ? in->copy : in->x.x;
+            p->kern->packed_narrow_f32[w->type](w, panel, x, in->copy ? in->x.k : in->x.ldx, (int)in->rows, c[i]);
             continue;
         }
         p->kern->packed_narrow[w->type](w, panel, part->act, c[i]);
@@ -66,15 +69,15 @@ static void narrow_panel(const tsr_packed_product *p, const tsr_part *part, int6
 
 /* --- integer --------------------------------------------------------------------------------------------------------------- */
 
-enum { INTEGER_C_BYTES = ROWS_AT_ONCE * TSR_STRIP_COLUMNS * 4 };
+enum { INTEGER_C_BYTES = INTEGER_ROWS * TSR_STRIP_COLUMNS * 4 };
 
 /* For each panel: codes (16 bytes a k), then scales and mins of at most one group per 16 k (4 + 4 bytes a k). */
 static size_t panel_scratch(int64_t k) { return (size_t)round_up(k, TSR_BLOCK_K) * (16 + 4 + 4); }
 
 /* Unpacks a strip into scratch. */
 static tsr_strip8 open_strip(const tsr_packed_product *p, const tsr_packed *w, int64_t strip, uint8_t *scratch) {
-    tsr_strip8 s = {.blocks = w->k / TSR_BLOCK_K, .type = w->type, .columns = (int)min64(TSR_STRIP_COLUMNS, w->n - strip * TSR_STRIP_COLUMNS),
-                    .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
+    tsr_strip8 s = {.blocks = w->k / TSR_BLOCK_K, .type = w->type,
+                    .columns = (int)min64(TSR_STRIP_COLUMNS, w->n - strip * TSR_STRIP_COLUMNS), .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
     for (int i = 0; i < 2; i++) {
         s.codes[i] = scratch + (size_t)i * panel_scratch(w->k);
         s.scale[i] = (float *)(void *)(s.codes[i] + (size_t)w->k * 16);
@@ -85,15 +88,29 @@ static tsr_strip8 open_strip(const tsr_packed_product *p, const tsr_packed *w, i
     return s;
 }
 
+/* The lines of y that finish will store into: asked for while sums are computed, they are there by then. */
+static void fetch(const tsr_part *part, int64_t row, int64_t rows, int64_t column) {
+    const tsr_packed_output *out = part->out;
+    for (int64_t r = row; r < row + rows; r++) {
+        const float *y = out->y + (part->first + r) * out->ldy + column;
+        __builtin_prefetch(y, 1);
+        if (column + TSR_PANEL < out->w.n) __builtin_prefetch(y + TSR_PANEL, 1);
+    }
+}
+
+static void open_strips(const tsr_packed_product *p, const tsr_part *part, int64_t strip, uint8_t *codes, tsr_strip8 s[2]) {
+    for (int i = 0; i < part->n_w; i++) s[i] = open_strip(p, &part->w[i], strip, codes + (size_t)i * 2 * panel_scratch(part->w[0].k));
+}
+
 static void integer_strip(const tsr_packed_product *p, const tsr_part *part, int64_t strip, uint8_t *scratch) {
     float *c[2] = {(float *)(void *)scratch, (float *)(void *)(scratch + INTEGER_C_BYTES)}; /* [rows][32] each */
-    for (int64_t row = 0; row < part->in->rows; row += ROWS_AT_ONCE) {
-        int64_t rows = min64(ROWS_AT_ONCE, part->in->rows - row);
+    tsr_strip8 s[2];
+    for (int64_t row = 0; row < part->in->rows; row += INTEGER_ROWS) {
+        int64_t rows = min64(INTEGER_ROWS, part->in->rows - row);
         const tsr_act8 a = tsr_act8_rows(part->act, row, rows);
-        for (int i = 0; i < part->n_w; i++) {
-            const tsr_strip8 s = open_strip(p, &part->w[i], strip, scratch + 2 * INTEGER_C_BYTES);
-            p->kern->packed_gemm(&s, &a, c[i], TSR_STRIP_COLUMNS);
-        }
+        if (row == 0 || p->kern->gemm_changes_strip) open_strips(p, part, strip, scratch + 2 * INTEGER_C_BYTES, s);
+        fetch(part, row, rows, strip * TSR_STRIP_COLUMNS);
+        for (int i = 0; i < part->n_w; i++) p->kern->packed_gemm(&s[i], &a, c[i], TSR_STRIP_COLUMNS);
         finish(p, part, c[0], c[1], TSR_STRIP_COLUMNS, row, rows, strip * TSR_STRIP_COLUMNS);
     }
 }
@@ -101,10 +118,14 @@ static void integer_strip(const tsr_packed_product *p, const tsr_part *part, int
 /* --- wide float ------------------------------------------------------------------------------------------------------------ */
 
 /* Two panels' weights of a run, at most f32, and the sums of all strips. */
-enum { WIDE_B_BYTES = 2 * TSR_WIDE_MAX_BLOCKS * TSR_BLOCK_K * TSR_PANEL * 4, WIDE_C_BYTES = TSR_WIDE_STRIPS * ROWS_AT_ONCE * TSR_STRIP_COLUMNS * 4 };
+enum {
+    WIDE_B_BYTES = 2 * TSR_WIDE_MAX_BLOCKS * TSR_BLOCK_K * TSR_PANEL * 4,
+    WIDE_C_BYTES = TSR_WIDE_STRIPS * ROWS_AT_ONCE * TSR_STRIP_COLUMNS * 4,
+};
 
 /* Sums of strips [first, last) of w for rows [row, row + rows) to c: [strips][row tiles][2][16][16] */
-static void wide_sums(const tsr_part *part, const tsr_packed *w, int64_t first, int64_t last, int64_t row, int64_t rows, uint8_t *b, float *c) {
+static void wide_sums(const tsr_part *part, const tsr_packed *w, int64_t first, int64_t last, int64_t row, int64_t rows, uint8_t *b,
+                      float *c) {
     const tsr_wide *wide = part->in->wide;
     int64_t blocks = round_up(w->k, TSR_BLOCK_K) / TSR_BLOCK_K, panels = tsr_packed_panels(w);
     size_t tile_block = (size_t)TSR_TILE_ROWS * TSR_BLOCK_K * (size_t)wide->elem_bytes;
@@ -124,15 +145,17 @@ static void wide_sums(const tsr_part *part, const tsr_packed *w, int64_t first, 
 }
 
 /* Strips [first, last) for rows [row, row + rows), rows <= ROWS_AT_ONCE. */
-static void wide_strips(const tsr_packed_product *p, const tsr_part *part, int64_t first, int64_t last, int64_t row, int64_t rows, uint8_t *scratch) {
+static void wide_strips(const tsr_packed_product *p, const tsr_part *part, int64_t first, int64_t last, int64_t row, int64_t rows,
+                        uint8_t *scratch) {
     int64_t tiles = round_up(rows, TSR_TILE_ROWS) / TSR_TILE_ROWS * 2, floats = tiles * TILE_FLOATS; /* of a strip */
     float *c[2]; /* of each weight, [strips][row tiles][2][16][16] */
     c[0] = (float *)(void *)(scratch + WIDE_B_BYTES);
     c[1] = c[0] + (last - first) * floats;
     for (int i = 0; i < part->n_w; i++) wide_sums(part, &part->w[i], first, last, row, rows, scratch, c[i]);
     for (int64_t t = 0; t < (last - first) * tiles; t++) {
-        int64_t tile_row = t % tiles / 2 * TSR_TILE_ROWS, column = (first + t / tiles) * TSR_STRIP_COLUMNS + t % 2 * TSR_PANEL;
-        finish(p, part, c[0] + t * TILE_FLOATS, c[1] + t * TILE_FLOATS, TSR_PANEL, row + tile_row, min64(TSR_TILE_ROWS, rows - tile_row), column);
+        int64_t tile_row = t % tiles / 2 * TSR_TILE_ROWS, tile_rows = min64(TSR_TILE_ROWS, rows - tile_row);
+        int64_t column = (first + t / tiles) * TSR_STRIP_COLUMNS + t % 2 * TSR_PANEL;
+        finish(p, part, c[0] + t * TILE_FLOATS, c[1] + t * TILE_FLOATS, TSR_PANEL, row + tile_row, tile_rows, column);
     }
 }
 
@@ -158,6 +181,6 @@ void tsr_part_item(const tsr_packed_product *p, const tsr_part *part, int64_t it
 }
 
 size_t tsr_part_scratch(int64_t k) {
-    size_t integer = 2 * INTEGER_C_BYTES + 2 * panel_scratch(k), wide = WIDE_B_BYTES + WIDE_C_BYTES;
+    size_t integer = 2 * INTEGER_C_BYTES + 4 * panel_scratch(k), wide = WIDE_B_BYTES + WIDE_C_BYTES;
     return integer > wide ? integer : wide;
 }

@@ -40,8 +40,8 @@ typedef struct tsr_part {
 /* The bytes of so many row tiles. */
 size_t tsr_tile_bytes(const tsr_wide *wide, int64_t rows, int64_t k);
 
-/* Converts the rows into all forms: with a pool, share i of n of a job that all its threads call together, and it ends with a barrier; without, the
- * caller alone (i = 0, n = 1). scratch: as in tsr_packed_product. */
+/* Converts the rows into all forms: with a pool, share i of n of a job that all its threads call together, and it ends with a barrier;
+ * without, the caller alone (i = 0, n = 1). scratch: as in tsr_packed_product. */
 void tsr_convert(const tsr_packed_product *p, const tsr_converted *in, uint8_t *scratch, tsr_pool *pool, int i, int n);
 /* False when the parts read the rows as they are. */
 bool tsr_needs_converting(const tsr_converted *in);

@@ -30,7 +30,7 @@ void tsr_forward_rows(tsr_forward *f, int64_t rows, tsr_row_fn fn, void *ctx) {
 
 tsr_product tsr_forward_product(const tsr_forward *f, const float *x, int64_t m, int64_t k, const float *norm) {
     return (tsr_product){.kern = f->net->kern, .pool = f->pool, .scratch = f->scratch, .scratch_bytes = f->scratch_bytes,
-                         .work = f->product_work, .m = m,
+                         .work = f->product_work, .m = m, .rows_alone = f->rows_alone,
                          .x = {.x = x, .ldx = k, .k = k, .norm = norm, .eps = f->net->hparams.norm_eps}};
 }
 

@@ -23,7 +23,7 @@ typedef struct tsr_forward {
     tsr_pool *pool;
     int64_t n_batch;
     atomic_bool *cancel;    /* checked between layers */
-    bool rows_alone;        /* each row bit for bit as if it were alone: batches of up to TSR_ALONE_ROWS tokens (kernels/matmul.h) */
+    bool rows_alone;        /* each row bit for bit as if it were alone: batches of up to TSR_ACT8_ALONE tokens */
     const tsr_span *spans;  /* [n_spans] of the batch that is being computed, in rows' order */
     int64_t n_spans;
     tsr_profile profile;    /* off at first */

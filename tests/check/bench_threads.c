@@ -37,7 +37,7 @@ static uint64_t work(long steps) {
     return x;
 }
 
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 static void calibrate(void) {
     const long steps = 1 << 20;

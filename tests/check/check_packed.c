@@ -17,7 +17,7 @@ static tsr_act8 activations(check *c, const tsr_packed *w, const float *x, int64
     *work = aligned_alloc(64, bytes);
     memset(*work, 0xa5, bytes);
     const tsr_act8_source source = {c->kern, &w->layout, 1, {.x = x, .ldx = w->k, .k = w->k}, m, NULL};
-    tsr_act8_place(&a, 1, *work, m, w->k);
+    tsr_act8_place(&a, 1, *work, m, w->k, false);
     tsr_act8_quantize(&a, &source, pool, 0, 1);
     return a;
 }
@@ -222,7 +222,7 @@ static void check_choice(check *c) {
 }
 
 void check_packed_kernels(check *c) {
-    static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 16, 17, 18, 19, 22, 24, 29}, columns[] = {1, 15, 16, 17, 32, 33, 50};
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 16, 17, 18, 19, 22, 24, 29, 70}, columns[] = {1, 15, 16, 17, 32, 33, 50};
     tsr_pool *pool = tsr_pool_open(1, false, NULL);
     check_choice(c);
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {

@@ -90,6 +90,18 @@ def test_sequences_generated_together():
     assert "| tg1 x40 @ d3 |" in re.sub(" +", " ", out)
 
 
+def test_threads_for_prompts():
+    found = run_tests("-p", "16", "-n", "2", "-pg", "9,2", "-t", "2", "-tb", "0,1", "-r", "1", "--profile")
+    assert [(t["n_threads"], t["n_threads_prompt"]) for t in found] == [(2, 2)] * 3 + [(2, 1)] * 3
+    for t in found:
+        check(t)
+    out, _ = bench("-p", "16", "-n", "2", "-t", "2", "-tb", "1", "-r", "1")
+    assert [c.strip() for c in out.splitlines()[0].strip("|").split("|")][4:6] == ["threads", "tb"]
+    assert out.count("Peaks on 1 thread:") == out.count("Peaks on 2 threads:") == 1
+    _, err = bench(*LITTLE[:-1], "999")
+    assert "more threads than CPUs" in err
+
+
 def test_csv_has_what_json_has():
     keys = [k for k, v in run_tests(*LITTLE)[0].items() if not isinstance(v, list)]
     table = list(csv.reader(io.StringIO(bench("-o", "csv", *LITTLE)[0])))

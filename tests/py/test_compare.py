@@ -106,6 +106,24 @@ def test_a_run_lost_is_no_refusal(compare, tmp_path):
     assert (llama["ratio"], llama["ratio_low"], llama["ratio_high"]) == (2.5, 2.25, 2.75)
 
 
+def test_interrupted_it_keeps_what_there_is(compare, tmp_path):
+    speeds = iter([10.0, 5.0, 12.0, KeyboardInterrupt()])
+
+    def engine(model, test):
+        got = next(speeds)
+        if isinstance(got, BaseException):
+            raise got
+        return [got]
+
+    class Options:
+        models, tests, rounds, lock = [tmp_path / "m.gguf"], ["tg8", "tg9"], 3, None
+
+    tessera, llama, again, never = compare.summary(compare.measure(Options, {"tessera": engine, "llama.cpp": engine}))
+    assert (tessera["median_ts"], llama["ratio"]) == (10.0, 2.0)
+    assert (again["median_ts"], never["median_ts"], never["ratio"]) == (None, 12.0, None), "the second test began with the other engine"
+    assert again["note"] == "interrupted before"
+
+
 def test_quartiles(compare):
     assert compare.quartiles([3.0]) == (3.0, 3.0)
     assert compare.quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)

@@ -215,10 +215,11 @@ def test_variant_depends_on_its_feature(case, name):
 
 @pytest.mark.parametrize("name", ["llama", "llama-window", "qwen3moe", "gemma3"])
 def test_f16_kv_cache_is_close(case, name):
-    """Keys and values rounded to f16 (2^-11 relative): the error stays in that order."""
+    """Keys and values rounded to f16 (2^-11 relative): the error stays in that order. (Without packed weights
+    attention rounds nothing else.)"""
     path, tokens, expected, _ = case(name)
     for tier in tsr.host_tiers():
-        with tsr.Model(path, cpu_tier=tier) as model:
+        with tsr.Model(path, cpu_tier=tier, no_packed=True) as model:
             got = [feed(model.session(n_ctx=N_TOKENS), tokens, mode) for mode in ("batch", "single")]
         for logits in got:
             assert reference.row_error(logits, expected) < 5e-3

@@ -25,7 +25,7 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 /* About 2 ns a step. */
 static void work(long steps) {

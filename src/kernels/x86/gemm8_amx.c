@@ -134,5 +134,6 @@ static void packed_gemm__amx(const tsr_strip8 *s, const tsr_act8 *a, float *y, i
 
 void tsr_kernels_fill_gemm8_amx(tsr_kernels *k) {
     k->packed_gemm = packed_gemm__amx;
+    k->gemm_changes_strip = true;
     k->packed_gemm_name = "packed_gemm_u8s8_8x32__amx";
 }

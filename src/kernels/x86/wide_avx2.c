@@ -133,10 +133,13 @@ static void multiply(const tsr_wide_job *job, const float *const b[2]) { /* of e
 
 /* ----------------------------------------------------------------------------------- 16-bit weights, few rows */
 
-/* out[R][16] = R rows of x times a panel. Up to two rows, even and odd k have sums of their own, so that additions do not wait. */
+/* So many rows a step: their sums are 12 registers. */
+enum { HALVES_ROWS = 3 };
+
+/* out[R][16] = R rows of x times a panel. Even and odd k have sums of their own, so that additions wait less; with any R, so that no row depends on
+ * how many there are. */
 TSR_INLINE void narrow_rows(const uint8_t *lines, int64_t k, const float *x, int64_t ldx, float *out, const bool f16, const int R) {
-    const int sums = R <= 2 ? 2 : 1;
-    __m256 sum[NARROW_ROWS][HALVES][2];
+    __m256 sum[HALVES_ROWS][HALVES][2];
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 4; i++) sum[r][i / 2][i % 2] = _mm256_setzero_ps();
     for (int64_t l = 0; l < k; l += 2, lines += 64)
@@ -145,24 +148,20 @@ TSR_INLINE void narrow_rows(const uint8_t *lines, int64_t k, const float *x, int
             load_halves(lines, 0, h, f16, &even, &odd);
             for (int r = 0; r < R; r++) sum[r][h][0] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + r * ldx + l), even, sum[r][h][0]);
             if (l + 1 == k) continue;
-            for (int r = 0; r < R; r++) {
-                __m256 *to = &sum[r][h][sums - 1];
-                *to = _mm256_fmadd_ps(_mm256_broadcast_ss(x + r * ldx + l + 1), odd, *to);
-            }
+            for (int r = 0; r < R; r++) sum[r][h][1] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + r * ldx + l + 1), odd, sum[r][h][1]);
         }
     for (int r = 0; r < R; r++)
         for (int h = 0; h < HALVES; h++)
-            _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, sums == 2 ? _mm256_add_ps(sum[r][h][0], sum[r][h][1]) : sum[r][h][0]);
+            _mm256_storeu_ps(out + r * TSR_PANEL + 8 * h, _mm256_add_ps(sum[r][h][0], sum[r][h][1]));
 }
 
 TSR_INLINE void narrow_halves(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out, const bool f16) {
     const uint8_t *lines = w->data + (size_t)p * w->panel_bytes;
-    for (; rows > 0; rows -= NARROW_ROWS, x += NARROW_ROWS * ldx, out += NARROW_ROWS * TSR_PANEL) {
+    for (; rows > 0; rows -= HALVES_ROWS, x += HALVES_ROWS * ldx, out += HALVES_ROWS * TSR_PANEL) {
         switch (rows) {
         case 1: narrow_rows(lines, w->k, x, ldx, out, f16, 1); break;
         case 2: narrow_rows(lines, w->k, x, ldx, out, f16, 2); break;
-        case 3: narrow_rows(lines, w->k, x, ldx, out, f16, 3); break;
-        default: narrow_rows(lines, w->k, x, ldx, out, f16, 4); break;
+        default: narrow_rows(lines, w->k, x, ldx, out, f16, 3); break;
         }
     }
 }
