@@ -140,12 +140,24 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
     return EXIT_FINE;
 }
 
-void engine_close(engine *e) {
+/* Packed weights may still be on their way to disk. Ctrl-C gives that up. */
+static void finish_cache(engine *e) {
+    progress bar;
     tsr_error err = {0};
+    if (!e->model) return;
+    interrupt_clear(); /* what it ended was the answer, */
+    fflush(stdout);    /* which need not wait */
+    progress_start(&bar, "keeping packed weights for the next start", "B");
+    tsr_code code = tsr_model_cache_wait(e->model, on_load, &bar, &err);
+    progress_end(&bar);
+    if (code != TSR_OK) say_warning("packed weights are not kept for the next start: %s", err.message);
+}
+
+void engine_close(engine *e) {
     free(e->kept);
     tsr_lookup_close(e->lookup);
     tsr_session_close(e->session);
-    if (e->model && tsr_model_cache_wait(e->model, &err) != TSR_OK) say_warning("packed weights are not kept for the next start: %s", err.message);
+    finish_cache(e);
     tsr_model_close(e->model);
     memset(e, 0, sizeof *e);
 }

@@ -138,8 +138,8 @@ typedef struct tsr_model_info {
 
 void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
 
-/* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. */
-tsr_code tsr_model_cache_wait(tsr_model *model, tsr_error *err);
+/* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. progress may be NULL. */
+tsr_code tsr_model_cache_wait(tsr_model *model, tsr_progress_fn progress, void *user, tsr_error *err);
 
 /* Files of packed weights in a cache directory (NULL: the default). */
 typedef struct tsr_cache_entry {

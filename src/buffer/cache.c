@@ -60,11 +60,13 @@ static void unlock(tsr_cache *c) {
     c->lock = -1;
 }
 
-tsr_code tsr_cache_wait(tsr_cache *c, tsr_error *err) { return tsr_cache_write_join(&c->writer, false, err); }
+tsr_code tsr_cache_wait(tsr_cache *c, tsr_progress_fn progress, void *user, tsr_error *err) {
+    return tsr_cache_write_join(&c->writer, false, progress, user, err);
+}
 
 void tsr_cache_close(tsr_cache *c, bool abandon) {
     if (!c) return;
-    tsr_cache_write_join(&c->writer, abandon, NULL);
+    tsr_cache_write_join(&c->writer, abandon, NULL, NULL, NULL);
     unlock(c);
     tsr_cache_dir_close(&c->dir);
     free(c);

@@ -40,8 +40,9 @@ tsr_code tsr_cache_load(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progres
 tsr_code tsr_cache_source(tsr_cache *c, size_t i, tsr_pool *pool, tsr_error *err);
 /* After all were packed into b, which must outlive the cache. */
 void tsr_cache_store(tsr_cache *c, const tsr_buffer *b);
-/* Waits until the file is written; the failure of writing it, which names it and says what to do. */
-tsr_code tsr_cache_wait(tsr_cache *c, tsr_error *err);
+/* Waits until the file is written; the failure of writing it, which names it and says what to do. progress may be NULL; when it returns false,
+ * there will be no file. */
+tsr_code tsr_cache_wait(tsr_cache *c, tsr_progress_fn progress, void *user, tsr_error *err);
 /* Waits for the file; with abandon, stops writing it and removes what there is. */
 void tsr_cache_close(tsr_cache *c, bool abandon);
 

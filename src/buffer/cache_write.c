@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+enum { PAUSE_MS = 500 };
 enum { PIECE = 4 << 20, AHEAD = 16 << 20 }; /* bytes of one write; of the data that the disk is behind at most, twice */
 
 static void temporary_of(const char *name, char out[TSR_CACHE_NAME]) { snprintf(out, TSR_CACHE_NAME, "%.50s.tmp", name); }
@@ -59,6 +61,7 @@ static int write_data(tsr_cache_writer *w) {
         size_t n = w->bytes - at < PIECE ? (size_t)(w->bytes - at) : PIECE;
         int error = atomic_load(&w->abandoned) ? ECANCELED : write_at(w->fd, w->data + at, n, start + at);
         if (error) return error;
+        atomic_store(&w->written, at + n);
         if (at % AHEAD != 0 || at == 0) continue;
         sync_file_range(w->fd, (off_t)(start + at - AHEAD), AHEAD, SYNC_FILE_RANGE_WRITE);
         if (at < 2 * (uint64_t)AHEAD) continue;
@@ -101,17 +104,30 @@ static int write_file(tsr_cache_writer *w) {
     return error;
 }
 
+/* A short prompt is answered first: it needs all CPUs for a moment. Whoever waits for the file ends the pause. */
+static void pause_first(tsr_cache_writer *w) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += PAUSE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    sem_clockwait(&w->hurry, CLOCK_MONOTONIC, &until); /* all signals are blocked: nothing else ends it */
+}
+
 static void *write_thread(void *arg) {
     tsr_cache_writer *w = arg;
+    pause_first(w);
     int error = write_file(w);
     if (!error) close(w->fd); /* and the lock with it */
     else tsr_cache_drop(w->dir, w->name, w->fd);
     if (error && error != ECANCELED) fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
+    atomic_store(&w->finished, true);
     return NULL;
 }
 
 tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err) {
     sigset_t all, old;
+    sem_init(&w->hurry, 0, 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int error = pthread_create(&w->thread, NULL, write_thread, w);
@@ -122,9 +138,21 @@ tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err) {
     return tsr_fail(err, TSR_E_NOMEM, "cannot start the thread that writes the cache file: %s", strerror(error));
 }
 
-tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_error *err) {
-    if (abandon) atomic_store(&w->abandoned, true);
-    if (w->running) pthread_join(w->thread, NULL);
-    w->running = false;
+tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_progress_fn progress, void *user, tsr_error *err) {
+    const struct timespec pause = {0, 20 * 1000000L};
+    bool cancelled = false;
+    if (w->running) {
+        if (abandon) atomic_store(&w->abandoned, true);
+        sem_post(&w->hurry);
+        while (progress && !cancelled && !atomic_load(&w->finished)) {
+            cancelled = !progress(user, atomic_load(&w->written), w->bytes);
+            nanosleep(&pause, NULL);
+        }
+        if (cancelled) atomic_store(&w->abandoned, true);
+        pthread_join(w->thread, NULL);
+        sem_destroy(&w->hurry);
+        w->running = false;
+    }
+    if (cancelled) return tsr_fail(err, TSR_E_CANCELLED, "interrupted");
     return w->failure.code == TSR_OK ? TSR_OK : tsr_fail(err, w->failure.code, "%s", w->failure.message);
 }

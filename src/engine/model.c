@@ -182,9 +182,9 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
     out->n_expert_used = (int)h->n_expert_used;
 }
 
-tsr_code tsr_model_cache_wait(tsr_model *m, tsr_error *err) {
+tsr_code tsr_model_cache_wait(tsr_model *m, tsr_progress_fn progress, void *user, tsr_error *err) {
     tsr_cache *cache = m && m->net ? m->net->weights.packing.cache : NULL;
-    return cache ? tsr_cache_wait(cache, err) : TSR_OK;
+    return cache ? tsr_cache_wait(cache, progress, user, err) : TSR_OK;
 }
 
 size_t tsr_model_n_metadata(const tsr_model *m) { return m->gguf->n_kv; }

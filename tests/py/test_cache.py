@@ -360,11 +360,17 @@ def test_stale_temporary_of_another_model_goes(model, cache, expected):
     assert not stale.exists() and notes.exists()
 
 
-def test_interrupted_while_packing(cache, tmp_path, shim):
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
+    """About 110 MB of weights."""
+    path = tmp_path_factory.mktemp("big") / "big.gguf"
+    mm.save(mm.build(mm.Spec(embd=1024, ff=4096, layers=12, heads=8, kv_heads=8, key=128, qtype="Q4_0", plain=True), seed=1), path)
+    return path
+
+
+def test_interrupted_while_packing(big, cache):
     """Ctrl-C leaves nothing behind."""
     cache.mkdir(mode=0o700)
-    big = tmp_path / "big.gguf"
-    mm.save(mm.build(mm.Spec(embd=1024, ff=4096, layers=12, heads=8, kv_heads=8, key=128, qtype="Q4_0", plain=True), seed=1), big)
     hit = 0
     for wait in (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12):
         p = popen(big, cache)
@@ -379,6 +385,34 @@ def test_interrupted_while_packing(cache, tmp_path, shim):
         for f in cache.iterdir():
             f.unlink()
     assert hit > 0
+
+
+def test_interrupted_while_keeping(model, cache, expected, shim):
+    """After the answer, while the file is written: the answer is there, the file is given up, and a line says so."""
+    p = popen(model, cache, LD_PRELOAD=shim, SHIM_SLEEP="300")
+    line = p.stdout.readline()
+    time.sleep(0.2)
+    p.send_signal(signal.SIGINT)
+    err = p.communicate(timeout=60)[1]
+    assert p.returncode == FINE and json.loads(line)["tokens"] == expected and b"not kept for the next start: interrupted" in err, err
+    assert not list(cache.iterdir())
+
+
+def test_peak_memory(big, cache):
+    """At most 1.1 times the larger of file and packed size, and what the program needs anyway; packing, writing and mapping."""
+    status, out, err = cli("info", "-m", big, "--json", "--no-cache")
+    size = max(big.stat().st_size, json.loads(out)["packed_bytes"])
+    for args in (["--no-cache"], ["--cache-dir", cache], ["--cache-dir", cache], ["--cache-dir", cache, "--no-mmap"]):
+        p = subprocess.Popen([BINARY, "run", "-m", big, "--raw", "-p", "abc", "-n", "100", "--ignore-eos", "-c", "256", *map(str, args)],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        peak = 0  # ru_maxrss would also count what this process had when it forked
+        while p.poll() is None:
+            found = re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{p.pid}/status").read_text())
+            name = pathlib.Path(f"/proc/{p.pid}/comm").read_text().strip()
+            peak = max(peak, int(found[1]) * 1024) if found and name == "tessera" else peak
+            time.sleep(0.002)
+        assert p.returncode == FINE and size / 2 < peak < 1.1 * size + (30 << 20), (args, peak / size)
+    assert [f.suffix for f in cache.iterdir()] == [".packed"]
 
 
 # ------------------------------------------------------------------------------------------ while it is in use
