@@ -89,13 +89,14 @@ static bool set_seed(uint64_t *target, const char *text, char *problem, size_t c
 }
 
 static bool add_text(text_list *list, const char *text, char *problem, size_t cap) {
-    const char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    const char **items = realloc(list->items, (list->n + 2) * sizeof *items);
     if (!items) {
         snprintf(problem, cap, "does not fit into memory");
         return false;
     }
     list->items = items;
     list->items[list->n++] = text;
+    list->items[list->n] = NULL;
     return true;
 }
 

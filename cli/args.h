@@ -11,7 +11,7 @@
 enum exit_status { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 typedef struct text_list {
-    const char **items; /* each points into argv */
+    const char **items; /* each points into argv; NULL behind the last, and when there are none */
     size_t n;
 } text_list;
 

@@ -5,6 +5,6 @@
 #include "cli/args.h"
 
 extern const command run_command, chat_command, info_command, tokenize_command, detokenize_command, eval_command,
-    quantize_command, bench_command, version_command, help_topic_command;
+    quantize_command, bench_command, cache_command, doctor_command, version_command, help_topic_command;
 
 #endif

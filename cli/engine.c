@@ -2,6 +2,8 @@
 #include "cli/engine.h"
 
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
+#include "cli/placement.h"
 #include "cli/term.h"
 
 #include <stdlib.h>
@@ -21,7 +23,19 @@ const option loading_option_table[] = {
     {"no-mmap", 0, OPTION_FLAG, NULL, offsetof(model_options, no_mmap), 0, 0, "read the file instead of mapping it"},
     {"no-packed", 0, OPTION_FLAG, NULL, offsetof(model_options, no_packed), 0, 0,
      "leave the matrices as the file has them and multiply in f32: starts sooner and rounds nothing, but is slower"},
+    {"tensor-buffer", 0, OPTION_TEXTS, "REGEX=PLACE", offsetof(model_options, tensor_buffers), 0, 0,
+     "put the matrices whose names the regular expression matches into that buffer, host or packed; may be given several times, the first that "
+     "matches counts"},
+    {"numa", 0, OPTION_CHOICE, "none|interleave", offsetof(model_options, numa), 0, 0,
+     "on machines of several NUMA nodes, packed and copied weights: on the node of the thread that packs them, or page by page in turn on all"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
+    {"huge-pages", 0, OPTION_CHOICE, "auto|on|off", offsetof(model_options, huge_pages), 0, 0,
+     "huge pages for weights in memory: where there are any; also instead of mapping files, or say why not; none"},
+    {"cache-dir", 0, OPTION_TEXT, "DIR", offsetof(model_options, cache_dir), 0, 0,
+     "keep packed weights for the next start in DIR instead of ~/.cache/tessera/packed"},
+    {"cache-limit", 0, OPTION_TEXT, "SIZE", offsetof(model_options, cache_limit), 0, 0,
+     "most bytes kept there (\"20G\"); what was used least recently goes; default: TESSERA_CACHE_LIMIT, or 32G, or a tenth of the disk"},
+    {"no-cache", 0, OPTION_FLAG, NULL, offsetof(model_options, no_cache), 0, 0, "pack anew and keep nothing"},
     {0},
 };
 
@@ -62,20 +76,33 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     progress bar;
     tsr_error err = {0};
     tsr_model_params p = tsr_model_params_default();
+    if (m->cache_limit && !parse_size("cache-limit", m->cache_limit, &p.cache_limit)) return EXIT_USAGE;
     p.cpu_tier = m->cpu_tier;
     p.amx = (tsr_amx)m->amx;
     p.no_mmap = m->no_mmap;
     p.no_packed = m->no_packed;
+    p.tensor_buffers = m->tensor_buffers.items;
+    p.numa = (tsr_numa)m->numa;
     p.mlock = m->mlock;
+    p.huge_pages = (tsr_huge_pages)m->huge_pages;
+    p.no_cache = m->no_cache;
+    p.cache_dir = m->cache_dir;
     p.vocab_only = vocab_only;
     p.progress = on_load;
     p.progress_user = &bar;
     progress_start(&bar, "loading", "B");
+    bar.events = m->events;
     e->model = tsr_model_open(m->path, &p, &err);
     progress_end(&bar);
     if (!e->model) return fail_with(&err);
     tsr_model_get_info(e->model, &e->info);
     if (*e->info.amx_note) say_note("%s", e->info.amx_note);
+    if (*e->info.numa_note) say_note("--numa: %s", e->info.numa_note);
+    if (*e->info.buffer_note) say_warning("--tensor-buffer %s; `tessera info --tensors` lists the names", e->info.buffer_note);
+    if (*e->info.memory_note) say_note("--huge-pages on: %s", e->info.memory_note);
+    if (*e->info.cache_note) say_warning("%s", e->info.cache_note);
+    if (m->events && !term_is_tty(stderr))
+        fprintf(stderr, "{\"event\": \"loaded\", \"seconds\": %.3f, \"packed_weights\": \"%s\"}\n", now_seconds() - bar.started, e->info.cache);
     return EXIT_FINE;
 }
 
@@ -113,10 +140,24 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
     return EXIT_FINE;
 }
 
+/* Packed weights may still be on their way to disk. Ctrl-C gives that up. */
+static void finish_cache(engine *e) {
+    progress bar;
+    tsr_error err = {0};
+    if (!e->model) return;
+    interrupt_clear(); /* what it ended was the answer, */
+    fflush(stdout);    /* which need not wait */
+    progress_start(&bar, "keeping packed weights for the next start", "B");
+    tsr_code code = tsr_model_cache_wait(e->model, on_load, &bar, &err);
+    progress_end(&bar);
+    if (code != TSR_OK) say_warning("packed weights are not kept for the next start: %s", err.message);
+}
+
 void engine_close(engine *e) {
     free(e->kept);
     tsr_lookup_close(e->lookup);
     tsr_session_close(e->session);
+    finish_cache(e);
     tsr_model_close(e->model);
     memset(e, 0, sizeof *e);
 }
@@ -152,22 +193,6 @@ tsr_code engine_append(engine *e, tsr_token token, tsr_error *err) {
     return code;
 }
 
-typedef struct placement {
-    tsr_tensor_info like;
-    size_t count;
-    uint64_t bytes;
-} placement;
-
-static bool same_place(const tsr_tensor_info *a, const tsr_tensor_info *b) {
-    return strcmp(a->type, b->type) == 0 && strcmp(a->buffer, b->buffer) == 0 && strcmp(a->layout, b->layout) == 0 &&
-           strcmp(a->kernel, b->kernel) == 0 && strcmp(a->reason, b->reason) == 0;
-}
-
-static int by_bytes(const void *a, const void *b) {
-    const placement *x = a, *y = b;
-    return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : strcmp(x->like.type, y->like.type);
-}
-
 const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap) {
     int n = snprintf(out, cap, "%d thread%s", stats->n_threads, stats->n_threads == 1 ? "" : "s");
     if (stats->n_threads_prompt != stats->n_threads && n > 0 && (size_t)n < cap)
@@ -179,36 +204,12 @@ void show_engine(const engine *e) {
     tsr_session_stats stats;
     tsr_session_get_stats(e->session, &stats);
     char kv[32], work[32], file[32], threads[64];
-    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %s; context %zu; KV cache %s, work memory %s\n",
+    const char *origin = strcmp(e->info.cache, "mapped") == 0 ? "; packed weights from the cache"
+                         : strcmp(e->info.cache, "read") == 0 ? "; packed weights read from the cache" : "";
+    fprintf(stderr, "model %s (%s, %s, %s); kernels %s; %s; context %zu; KV cache %s, work memory %s%s\n",
             *e->info.name ? e->info.name : "without a name", e->info.architecture, e->info.file_type,
             show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, show_threads(&stats, threads, sizeof threads),
             tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
-            show_bytes(stats.work_bytes, work, sizeof work));
-    show_placement(stderr, e->model);
-}
-
-void show_placement(FILE *f, const tsr_model *model) {
-    size_t n = tsr_model_n_tensors(model), kinds = 0;
-    placement *list = calloc(n + 1, sizeof *list);
-    if (!list) return;
-    for (size_t i = 0; i < n; i++) {
-        tsr_tensor_info t;
-        if (!tsr_model_tensor(model, i, &t)) continue;
-        size_t k = 0;
-        while (k < kinds && !same_place(&list[k].like, &t)) k++;
-        if (k == kinds) list[kinds++].like = t;
-        list[k].count++;
-        list[k].bytes += t.n_bytes;
-    }
-    qsort(list, kinds, sizeof *list, by_bytes);
-    fprintf(f, "%s%-8s %7s %9s  %-8s %-13s %s%s\n", term_style(f, STYLE_BOLD), "format", "tensors", "size", "buffer",
-            "layout", "kernel", term_style(f, STYLE_NONE));
-    for (size_t k = 0; k < kinds; k++) {
-        const tsr_tensor_info *t = &list[k].like;
-        char size[32];
-        fprintf(f, "%-8s %7zu %9s  %-8s %-13s %s%s%s%s\n", t->type, list[k].count,
-                show_bytes(list[k].bytes, size, sizeof size), t->buffer, t->layout, t->kernel, *t->reason ? " (" : "",
-                t->reason, *t->reason ? ")" : "");
-    }
-    free(list);
+            show_bytes(stats.work_bytes, work, sizeof work), origin);
+    show_buffers(stderr, e->model);
 }

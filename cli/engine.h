@@ -10,7 +10,12 @@
 typedef struct model_options {
     const char *path, *cpu_tier;
     int amx; /* a tsr_amx */
-    bool no_mmap, no_packed, mlock;
+    bool no_mmap, no_packed, mlock, no_cache;
+    int huge_pages; /* a tsr_huge_pages */
+    const char *cache_dir, *cache_limit;
+    bool events; /* not an option: while loading, lines of JSON on stderr when it is no terminal */
+    text_list tensor_buffers;
+    int numa; /* a tsr_numa */
 } model_options;
 
 typedef struct session_options {
@@ -47,9 +52,6 @@ int fail_with(const tsr_error *err);
 
 /* "2 threads", or "2 threads (4 for prompts)"; returns out. */
 const char *show_threads(const tsr_session_stats *stats, char *out, size_t cap);
-/* Model, threads, memory and placement on stderr, for --verbose. */
+/* Model, threads, memory and buffers on stderr, for --verbose. */
 void show_engine(const engine *e);
-/* What holds and computes the tensors: a table of (format, buffer, layout, kernel, reason) with counts and sizes. */
-void show_placement(FILE *f, const tsr_model *model);
-
 #endif

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/engine.h"
 #include "cli/io.h"
+#include "cli/placement.h"
 #include "cli/term.h"
 
 #include <stdlib.h>
@@ -10,10 +11,12 @@
 typedef struct info_settings {
     general_settings general;
     model_options model;
-    bool tensors, metadata, json;
+    bool buffers, tensors, metadata, json;
 } info_settings;
 
 static const option own_options[] = {
+    {"buffers", 0, OPTION_FLAG, NULL, offsetof(info_settings, buffers), 0, 0,
+     "the last table for each group of tensors (blk.*.attn_q.weight) instead of each format"},
     {"tensors", 0, OPTION_FLAG, NULL, offsetof(info_settings, tensors), 0, 0, "list every tensor"},
     {"metadata", 0, OPTION_FLAG, NULL, offsetof(info_settings, metadata), 0, 0, "list every metadata key"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(info_settings, json), 0, 0, "print JSON: all of the above"},
@@ -54,9 +57,9 @@ static json_t *tensors_json(const tsr_model *model) {
         if (!tsr_model_tensor(model, i, &t)) continue;
         json_t *shape = json_array();
         for (int d = 0; d < t.n_dims; d++) json_array_append_new(shape, json_integer(t.ne[d]));
-        json_array_append_new(list, json_pack("{ss ss so sI ss ss ss ss}", "name", t.name, "type", t.type, "shape",
+        json_array_append_new(list, json_pack("{ss ss so sI ss ss ss ss sI}", "name", t.name, "type", t.type, "shape",
                                               shape, "bytes", (json_int_t)t.n_bytes, "buffer", t.buffer, "layout",
-                                              t.layout, "kernel", t.kernel, "reason", t.reason));
+                                              t.layout, "kernel", t.kernel, "reason", t.reason, "buffer_bytes", (json_int_t)t.buffer_bytes));
     }
     return list;
 }
@@ -73,6 +76,7 @@ static int print_json(const engine *e, const char *path) {
         "experts_used", m->n_expert_used, "chat_template", m->has_chat_template);
     if (root) {
         json_object_set_new(root, "metadata", metadata_json(e->model));
+        json_object_set_new(root, "buffers", buffers_json(e->model));
         json_object_set_new(root, "tensors", tensors_json(e->model));
     }
     return out_json(root);
@@ -112,6 +116,9 @@ static void print_summary(const engine *e, const char *path) {
     printf("%-14s%s, %d tokens\n", "tokenizer", m->tokenizer, m->n_vocab);
     printf("%-14s%s\n", "chat template", m->has_chat_template ? "yes" : "none: `tessera run` continues the text");
     printf("%-14s%s on %s\n", "kernels", m->cpu_tier, m->cpu);
+    tsr_machine machine;
+    tsr_machine_get(&machine);
+    if (*machine.topology) printf("%-14s%s\n", "machine", machine.topology);
 }
 
 static void print_metadata(const tsr_model *model) {
@@ -155,6 +162,7 @@ static int run(void *settings, const operands *rest) {
     info_settings *s = settings;
     engine e = {0};
     if (!s->model.path && rest->n == 1) s->model.path = rest->items[0];
+    s->model.events = s->json;
     int status = engine_open_model(&e, &s->model, false);
     if (status == EXIT_FINE && s->json) {
         status = print_json(&e, s->model.path);
@@ -163,7 +171,8 @@ static int run(void *settings, const operands *rest) {
         if (s->metadata) print_metadata(e.model);
         if (s->tensors) print_tensors(e.model);
         putchar('\n');
-        show_placement(stdout, e.model);
+        if (s->buffers) show_buffers(stdout, e.model);
+        else show_placement(stdout, e.model);
     }
     engine_close(&e);
     return status;
@@ -179,6 +188,7 @@ const command info_command = {
              "multiplies it and, where that is not the fastest there is, why.",
     .examples = "tessera info model.gguf\n"
                 "tessera info -m model.gguf --tensors --metadata\n"
+                "tessera info -m model.gguf --buffers --tensor-buffer 'blk\\.0\\..*=host'\n"
                 "tessera info -m model.gguf --json | jq .architecture",
     .groups = groups,
     .settings_size = sizeof(info_settings),

@@ -23,7 +23,7 @@ const option general_options[] = {
 
 static const command *const commands[] = {&run_command,        &chat_command,  &info_command,     &tokenize_command,
                                           &detokenize_command, &eval_command,  &quantize_command, &bench_command,
-                                          &version_command,    &help_topic_command, NULL};
+                                          &cache_command,      &doctor_command, &version_command,  &help_topic_command, NULL};
 
 static const command *find_command(const char *name) {
     for (const command *const *c = commands; *c; c++)

@@ -2,6 +2,7 @@
 
 #include "cli/term.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -63,6 +64,19 @@ bool parse_numbers(const char *name, const char *list, int64_t least, int64_t mo
         }
     }
     return true;
+}
+
+bool parse_size(const char *name, const char *text, uint64_t *out) {
+    static const char units[] = "KMGT";
+    int64_t n = 0;
+    const char *at = text;
+    bool good = take_number(&at, &n) && n > 0;
+    const char *unit = good && *at ? strchr(units, toupper((unsigned char)*at)) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (good && *at) good = unit && at[1] == '\0' && n <= INT64_MAX >> shift;
+    if (good) *out = (uint64_t)n << shift;
+    else say_error("--%s must be a number of bytes, or one with K, M, G or T, not \"%s\"", name, text);
+    return good;
 }
 
 double mean_of(const double *v, size_t n) {

@@ -19,6 +19,9 @@ bool next_word(const char **list, char *word, size_t cap);
  * names option --name, when it is none, a number is not in [least, most], or there are too many. */
 bool parse_numbers(const char *name, const char *list, int64_t least, int64_t most, number_list *out);
 
+/* "1500000", or a number with K, M, G or T (powers of 1024). False, after a message that names option --name. */
+bool parse_size(const char *name, const char *text, uint64_t *out);
+
 double mean_of(const double *v, size_t n);
 /* Of the sample (n - 1 in the denominator); 0 when n < 2. */
 double deviation_of(const double *v, size_t n);

@@ -161,6 +161,7 @@ static int run(void *settings, const operands *rest) {
     if (status == EXIT_FINE && !s->input.text && n_text > 0 && text[n_text - 1] == '\n') text[--n_text] = '\0';
     if (status == EXIT_FINE && s->own.system && !check_text(s->own.system, strlen(s->own.system), "system message"))
         status = EXIT_FAILED;
+    s->model.events = s->own.json;
     if (status == EXIT_FINE) status = engine_open_model(&e, &s->model, false);
     if (status == EXIT_FINE) status = make_tokens(s, &e, text, n_text, &tokens, &n);
     if (status == EXIT_FINE) status = engine_open_session(&e, &s->session, 0);

@@ -148,9 +148,19 @@ static const char *show_duration(double seconds, char *out, size_t cap) {
     return out;
 }
 
+static void put_event(progress *p, uint64_t done, uint64_t total, double now) {
+    double elapsed = now - p->started, rate = (double)done / elapsed;
+    if (total == 0 || elapsed < 0.5 || now - p->drawn < 0.5) return;
+    fprintf(stderr, "{\"event\": \"%s\", \"done\": %llu, \"total\": %llu, \"per_second\": %.0f, \"seconds_left\": %.1f}\n", p->label,
+            (unsigned long long)done, (unsigned long long)total, rate, rate > 0.0 ? (double)(total - done) / rate : 0.0);
+    p->drawn = now;
+}
+
 void progress_update(progress *p, uint64_t done, uint64_t total) {
     double now = now_seconds(), elapsed = now - p->started;
-    if (!term_is_tty(stderr) || total == 0 || elapsed < 0.5 || now - p->drawn < 0.1) return;
+    bool tty = term_is_tty(stderr);
+    if (p->events && !tty) put_event(p, done, total, now);
+    if (!tty || total == 0 || elapsed < 0.5 || now - p->drawn < 0.1) return;
     double rate = (double)done / elapsed, left = rate > 0.0 ? (double)(total - done) / rate : 0.0;
     char rate_text[32], left_text[16], line[160];
     if (strcmp(p->unit, "B") == 0)

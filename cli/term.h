@@ -37,6 +37,7 @@ typedef struct progress {
     const char *unit; /* "B" is shown in powers of 1000: kB, MB, GB; anything else as a count */
     double started, drawn;
     bool shown;
+    bool events; /* where the line cannot be shown, say the same as lines of JSON: {"event": "loading", "done": ..., "total": ...} */
 } progress;
 
 void progress_start(progress *p, const char *label, const char *unit);

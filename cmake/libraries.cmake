@@ -7,7 +7,7 @@ add_library(tessera_static STATIC $<TARGET_OBJECTS:tessera_objects>)
 set_target_properties(tessera_static PROPERTIES OUTPUT_NAME tessera)
 target_link_libraries(tessera_static INTERFACE
   $<BUILD_INTERFACE:tsr_flags> $<INSTALL_INTERFACE:PkgConfig::TSR_MODULES> $<INSTALL_INTERFACE:Threads::Threads>
-  $<INSTALL_INTERFACE:m>)
+  $<INSTALL_INTERFACE:m> $<INSTALL_INTERFACE:${tsr_optional_libraries}>)
 
 # The shared library exports exactly the functions that tessera.h declares: the linker's list is made of the header,
 # comments removed. tests/package compares header and library again, by other means.

@@ -12,7 +12,7 @@ _tessera_files() {
 _tessera() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} options=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench cache doctor version help --help --version' -- "$cur"))
         return
     fi
     # "--opt=value" arrives as three words
@@ -35,6 +35,11 @@ _tessera() {
         run:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         run:--cpu-tier) COMPREPLY=(); return ;;
         run:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        run:--tensor-buffer) COMPREPLY=(); return ;;
+        run:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        run:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        run:--cache-dir) COMPREPLY=(); return ;;
+        run:--cache-limit) COMPREPLY=(); return ;;
         run:-s|run:--seed) COMPREPLY=(); return ;;
         run:--temp) COMPREPLY=(); return ;;
         run:--top-k) COMPREPLY=(); return ;;
@@ -70,6 +75,11 @@ _tessera() {
         chat:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         chat:--cpu-tier) COMPREPLY=(); return ;;
         chat:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        chat:--tensor-buffer) COMPREPLY=(); return ;;
+        chat:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        chat:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        chat:--cache-dir) COMPREPLY=(); return ;;
+        chat:--cache-limit) COMPREPLY=(); return ;;
         chat:-s|chat:--seed) COMPREPLY=(); return ;;
         chat:--temp) COMPREPLY=(); return ;;
         chat:--top-k) COMPREPLY=(); return ;;
@@ -93,6 +103,11 @@ _tessera() {
         info:-m|info:--model) _tessera_files '*.gguf'; return ;;
         info:--cpu-tier) COMPREPLY=(); return ;;
         info:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        info:--tensor-buffer) COMPREPLY=(); return ;;
+        info:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        info:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        info:--cache-dir) COMPREPLY=(); return ;;
+        info:--cache-limit) COMPREPLY=(); return ;;
         info:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         tokenize:-m|tokenize:--model) _tessera_files '*.gguf'; return ;;
         tokenize:-p|tokenize:--prompt) COMPREPLY=(); return ;;
@@ -117,6 +132,11 @@ _tessera() {
         eval:--kv-v) COMPREPLY=($(compgen -W 'same f16 f32 bf16 q8_0' -- "$cur")); return ;;
         eval:--cpu-tier) COMPREPLY=(); return ;;
         eval:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        eval:--tensor-buffer) COMPREPLY=(); return ;;
+        eval:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        eval:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
+        eval:--cache-dir) COMPREPLY=(); return ;;
+        eval:--cache-limit) COMPREPLY=(); return ;;
         eval:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         quantize:-t|quantize:--threads) COMPREPLY=(); return ;;
         quantize:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
@@ -144,18 +164,24 @@ _tessera() {
         bench:-o|bench:--format) COMPREPLY=($(compgen -W 'md csv json' -- "$cur")); return ;;
         bench:--output) _tessera_files '*'; return ;;
         bench:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        cache:--cache-dir) COMPREPLY=(); return ;;
+        cache:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+        doctor:--cache-dir) COMPREPLY=(); return ;;
+        doctor:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         version:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
         help:--color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     esac
     case $command in
-        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
-        info) options="-m --model --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
+        run) options="-m --model -p --prompt -f --file -n --predict --lookup --lookup-max --stop --system --chat-template --raw --json -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --huge-pages --cache-dir --cache-limit --no-cache -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        chat) options="-m --model --system --chat-template --no-history -v --verbose -n --predict --lookup --lookup-max --stop -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --huge-pages --cache-dir --cache-limit --no-cache -s --seed --temp --top-k --top-p --min-p --typical --repeat-penalty --repeat-last-n --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-last-n --dry-breaker --mirostat --mirostat-tau --mirostat-eta --logit-bias --ignore-eos --color -h --help" ;;
+        info) options="-m --model --buffers --tensors --metadata --json --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --huge-pages --cache-dir --cache-limit --no-cache --color -h --help" ;;
         tokenize) options="-m --model -p --prompt -f --file --no-special --no-parse-special --pieces --count --json --color -h --help" ;;
         detokenize) options="-m --model -p --prompt -f --file --no-special --json --color -h --help" ;;
-        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --mlock --color -h --help" ;;
+        eval) options="-m --model -p --prompt -f --file --json --top --greedy -v --verbose -c --ctx -t --threads --threads-batch --tb --kv --kv-k --kv-v --cpu-tier --amx --no-mmap --no-packed --tensor-buffer --numa --mlock --huge-pages --cache-dir --cache-limit --no-cache --color -h --help" ;;
         quantize) options="--pure --allow-requantize -t --threads --types -v --verbose --color -h --help" ;;
         bench) options="-m --model -p --n-prompt -n --n-gen --pg -d --n-depth -b --batch-size --ub --ctk --ctv --npl --no-packed --no-warmup --profile --plot --op --shapes --types -M --rows --host --max-memory --list -t --threads --tb --cpu-tier --amx -r --reps -o --format --output --color -h --help" ;;
+        cache) options="--cache-dir --all --json --color -h --help" ;;
+        doctor) options="--json --quick --cache-dir --color -h --help" ;;
         version) options="--json --color -h --help" ;;
         help) options="--options-json --color -h --help" ;;
     esac
@@ -164,7 +190,7 @@ _tessera() {
         return
     fi
     case $command in
-        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench version help' -- "$cur")) ;;
+        help) COMPREPLY=($(compgen -W 'run chat info tokenize detokenize eval quantize bench cache doctor version help' -- "$cur")) ;;
         info) _tessera_files '*.gguf' ;;
         quantize)
             _tessera_files '*.gguf'

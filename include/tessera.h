@@ -61,10 +61,23 @@ typedef struct tsr_machine {
      * handler that passes on what is not its own. */
     bool amx_usable;         /* AMX kernels work: CPU has tiles, kernel granted them, a product computed with them is right */
     const char *amx_reason;  /* why not, or "" */
+    const char *topology;    /* "2 packages, 4 NUMA nodes, 4 L3 caches, 32 cores, 64 CPUs"; "" when built without hwloc */
 } tsr_machine;
 
 /* Asks the kernel for AMX tiles, once per process, if the CPU has them. */
 void tsr_machine_get(tsr_machine *out);
+
+/* What this machine offers and what stands in the way, one finding after the other (doc/doctor.md). */
+typedef struct tsr_finding {
+    const char *section, *name;   /* "memory", "available" */
+    const char *text;             /* "18.5 GiB" */
+    double number;                /* the same in bytes or as a count; NaN: it is no number */
+    const char *problem, *advice; /* what is wrong and what to do about it, or ""; advice without a problem is worth knowing */
+} tsr_finding;
+typedef struct tsr_doctor tsr_doctor;
+tsr_doctor *tsr_doctor_open(const char *cache_dir, tsr_error *err); /* cache_dir: NULL for the usual one; asks for AMX as tsr_machine_get */
+void tsr_doctor_close(tsr_doctor *d);
+bool tsr_doctor_finding(const tsr_doctor *d, size_t i, tsr_finding *out); /* i = 0 .. until false */
 
 /* ------------------------------------------------------------------------------------------------- model */
 
@@ -76,12 +89,23 @@ typedef enum tsr_amx {
     TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
 } tsr_amx;
 
+/* Where pages of weights lie on machines of several NUMA nodes: on that of the thread that packs them, or in turn on all (doc/numa.md). */
+typedef enum tsr_numa { TSR_NUMA_NONE = 0, TSR_NUMA_INTERLEAVE } tsr_numa;
+typedef enum tsr_huge_pages { TSR_HUGE_PAGES_AUTO = 0, TSR_HUGE_PAGES_ON, TSR_HUGE_PAGES_OFF } tsr_huge_pages; /* on: or memory_note says why not */
+
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     tsr_amx amx;
     bool no_mmap;             /* read the file into memory instead of mapping it */
     bool mlock;               /* lock the matrices in memory; fails with advice when the limit forbids it */
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
+    const char *const *tensor_buffers; /* "REGEX=host" or "REGEX=packed": matrices whose names match go there, the first that matches counts;
+                               * ended by NULL. May be NULL */
+    tsr_numa numa;            /* of packed and copied weights; fails when the kernel forbids it */
+    tsr_huge_pages huge_pages; /* of weights in memory; on: nothing stays mapped */
+    bool no_cache;            /* packed weights are neither taken from the disk nor kept there (doc/cache.md) */
+    const char *cache_dir;    /* where they are kept; NULL: $XDG_CACHE_HOME/tessera/packed or ~/.cache/tessera/packed */
+    uint64_t cache_limit;     /* bytes of all that is kept there; 0: the default */
     bool vocab_only;          /* only metadata and tokenizer; sessions cannot be opened */
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
@@ -100,7 +124,12 @@ typedef struct tsr_model_info {
     const char *tokenizer;     /* "bpe (qwen2)", "spm", "unigram", "wordpiece" */
     const char *cpu_tier;      /* kernels in use */
     const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
+    const char *buffer_note;   /* which tensor_buffers match nothing; else "" */
+    const char *numa_note;     /* why `numa` makes no difference here; else "" */
     const char *cpu;           /* brand string of this machine's CPU */
+    const char *cache;         /* packed weights come "mapped" or "read" from the cache, were "packed" now, or "": there are none */
+    const char *cache_note;    /* what was wrong with the cache, or "" */
+    const char *memory_note;   /* why less is in huge pages than was asked for, or "" */
     uint64_t n_params, file_bytes, host_bytes, packed_bytes;
     int n_files;               /* > 1 for split models */
     int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;
@@ -108,6 +137,21 @@ typedef struct tsr_model_info {
 } tsr_model_info;
 
 void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
+
+/* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. progress may be NULL. */
+tsr_code tsr_model_cache_wait(tsr_model *model, tsr_progress_fn progress, void *user, tsr_error *err);
+
+/* Files of packed weights in a cache directory (NULL: the default). */
+typedef struct tsr_cache_entry {
+    const char *file, *model, *source, *problem; /* name in the directory; general.name and path of the model; "", or what is wrong with it */
+    uint64_t bytes;
+    int64_t created, used; /* seconds since 1970 */
+    bool temporary;        /* is being written, or was left by a killed process */
+} tsr_cache_entry;
+typedef bool (*tsr_cache_fn)(void *user, const tsr_cache_entry *entry); /* false: enough */
+/* All of them, the least recently used first; with verify, everything in them and their models is read and compared. */
+tsr_code tsr_cache_visit(const char *dir, bool verify, tsr_cache_fn visit, void *user, tsr_error *err);
+tsr_code tsr_cache_remove(const char *dir, const char *file, tsr_error *err);
 
 /* Metadata key i of tsr_model_n_metadata(). *value is the caller's: scalars as text, strings as they are,
  * arrays as "[a, b, c, ...]" cut after max_items. NULL when i is out of range or memory is out. */
@@ -124,6 +168,7 @@ typedef struct tsr_tensor_info {
     const char *layout;        /* "gguf", or the packed layout's name */
     const char *kernel;        /* the kernels that multiply it (for few rows, for many), or "-" */
     const char *reason;        /* why it is not in a faster buffer, or "" */
+    uint64_t buffer_bytes;     /* that it takes there; n_bytes where it stays in the file's mapping */
 } tsr_tensor_info;
 
 size_t tsr_model_n_tensors(const tsr_model *model);

@@ -29,6 +29,7 @@ need libjansson-dev library jansson
 need libutf8proc-dev library libutf8proc
 need libxxhash-dev library libxxhash
 need libedit-dev library libedit
+need libhwloc-dev library hwloc
 need libcmocka-dev library cmocka
 need python3 command -v python3
 need python3-venv python3 -I -c 'import ensurepip'

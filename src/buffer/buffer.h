@@ -24,6 +24,9 @@ typedef struct tsr_buffer_type tsr_buffer_type;
 typedef struct tsr_buffer {
     uint8_t *base;  /* 64-byte aligned */
     size_t n, used; /* bytes there are, and those that tensors have taken */
+    bool filled;    /* the tensors are there already (from a cache file): set_tensor finds its place, and writes nothing */
+    bool mapped;    /* base lies in a file's mapping (core/mapping.h), */
+    int mapping;    /* whose id this is */
 } tsr_buffer;
 
 /* A tensor as the forward pass sees it: [n_experts][n][k], k contiguous in the file's order. */
@@ -113,11 +116,6 @@ extern const tsr_buffer_type tsr_buffer_host_copied;
 extern const tsr_buffer_type tsr_buffer_packed;
 /* Its share of tsr_product_work_bytes. */
 bool tsr_packed_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
-
-/* The one place that decides where a tensor goes: the first type of the ranking that does not refuse. *reason says why
- * better-ranked types refused ("" when the first took it). NULL when none takes it; then *reason is the last refusal. */
-const tsr_buffer_type *tsr_buffer_select(const tsr_buffer_type *const *ranking, size_t n, const tsr_gguf_tensor *t,
-                                         tsr_op op, const tsr_kernels *kern, const char **reason);
 
 /* The GGUF bytes of a host weight's matrix, or the panels of a packed one's; expert 0 of plain matrices. */
 const uint8_t *tsr_weight_matrix(const tsr_weight *w, int64_t expert, size_t matrix_bytes);

@@ -1,6 +1,7 @@
-/* memory.c: the memory of buffer types that hold tensors themselves. */
+/* memory.c: the memory of buffer types that hold tensors themselves, and where in it a weight's matrices lie. */
 #include "buffer/buffer.h"
 
+#include "core/mapping.h"
 #include "core/memory.h"
 
 tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
@@ -11,7 +12,8 @@ tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err) {
 }
 
 void tsr_buffer_free(tsr_buffer *b) {
-    tsr_memory_free(b->base, b->n);
+    if (b->mapped) tsr_mapping_close(b->mapping);
+    else tsr_memory_free(b->base, b->n);
     *b = (tsr_buffer){0};
 }
 
@@ -23,4 +25,9 @@ uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error 
     uint8_t *taken = b->base + b->used;
     b->used += n;
     return taken;
+}
+
+const uint8_t *tsr_weight_matrix(const tsr_weight *w, int64_t expert, size_t matrix_bytes) {
+    if (w->parts) return w->parts[expert].data;
+    return (const uint8_t *)w->data + (size_t)expert * matrix_bytes;
 }

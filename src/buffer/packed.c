@@ -53,7 +53,7 @@ static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *
     uint8_t *to = tsr_buffer_take(b, packed_size(t), t->name, err);
     if (!to) return TSR_E_ARG;
     pack_job job = {t, matrix_of(t), to, pool};
-    tsr_pool_run(pool, pack_panels, &job);
+    if (!b->filled) tsr_pool_run(pool, pack_panels, &job);
     w->data = to;
     w->packed = job.matrix;
     return TSR_OK;

@@ -1,10 +1,15 @@
 #include "core/buf.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { MAX_FILE = 16 << 20 };
 
 static bool reserve(tsr_buf *b, size_t more) {
     if (b->oom) return false;
@@ -71,4 +76,18 @@ char *tsr_buf_take(tsr_buf *b, size_t *n) {
     }
     *b = (tsr_buf){0};
     return data;
+}
+
+bool tsr_buf_read_file(tsr_buf *b, const char *path) {
+    tsr_buf_clear(b);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    char chunk[4096];
+    ssize_t n;
+    while ((n = read(fd, chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR)) {
+        if (n > 0) tsr_buf_append(b, chunk, (size_t)n);
+        if (b->oom || b->len > MAX_FILE) break;
+    }
+    close(fd);
+    return n == 0 && b->data && !b->oom;
 }

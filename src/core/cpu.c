@@ -29,6 +29,7 @@ static struct {
     uint64_t xstate, xcr0;
 } host;
 
+static tsr_amx_facts amx_facts;
 static tsr_error amx_answer;
 static pthread_once_t host_once = PTHREAD_ONCE_INIT, amx_once = PTHREAD_ONCE_INIT;
 
@@ -153,6 +154,8 @@ static void read_features(tsr_cpu *c) {
 
     c->fma = c->os_avx && bit(r1.ecx, 12);
     c->f16c = c->os_avx && bit(r1.ecx, 29);
+    c->cpuid_avx2 = bit(r7.ebx, 5);
+    c->cpuid_avx512f = bit(r7.ebx, 16);
     c->avx2 = c->os_avx && bit(r7.ebx, 5);
     c->avx_vnni = c->os_avx && bit(r71.eax, 4);
     c->avx512f = c->os_avx512 && bit(r7.ebx, 16);
@@ -170,22 +173,45 @@ static void read_features(tsr_cpu *c) {
     c->amx_fp16 = bit(r71.eax, 21);
 }
 
-/* Instructions alone: AMX also needs permission. */
+/* What each tier needs of the CPU; AMX also needs permission. A set of tiers is a sum of bits. */
+#define ONLY(tier) (1u << (tier))
+#define FROM(tier) (~0u << (tier))
+static const struct need {
+    const char *name;
+    size_t offset; /* of the bool in tsr_cpu */
+    unsigned tiers;
+} needs[] = {
+    {"avx2", offsetof(tsr_cpu, avx2), FROM(TSR_TIER_AVX2)},
+    {"fma", offsetof(tsr_cpu, fma), FROM(TSR_TIER_AVX2)},
+    {"f16c", offsetof(tsr_cpu, f16c), FROM(TSR_TIER_AVX2)},
+    {"avx_vnni", offsetof(tsr_cpu, avx_vnni), ONLY(TSR_TIER_AVXVNNI)},
+    {"avx512f", offsetof(tsr_cpu, avx512f), FROM(TSR_TIER_AVX512)},
+    {"avx512bw", offsetof(tsr_cpu, avx512bw), FROM(TSR_TIER_AVX512)},
+    {"avx512vl", offsetof(tsr_cpu, avx512vl), FROM(TSR_TIER_AVX512)},
+    {"avx512dq", offsetof(tsr_cpu, avx512dq), FROM(TSR_TIER_AVX512)},
+    {"avx512cd", offsetof(tsr_cpu, avx512cd), FROM(TSR_TIER_AVX512)},
+    {"avx512_vnni", offsetof(tsr_cpu, avx512_vnni), FROM(TSR_TIER_AVX512)},
+    {"avx512_bf16", offsetof(tsr_cpu, avx512_bf16), FROM(TSR_TIER_AVX512BF16)},
+    {"amx_tile", offsetof(tsr_cpu, amx_tile), FROM(TSR_TIER_AMX)},
+    {"amx_int8", offsetof(tsr_cpu, amx_int8), FROM(TSR_TIER_AMX)},
+    {"amx_bf16", offsetof(tsr_cpu, amx_bf16), FROM(TSR_TIER_AMX)},
+    {"the state of tiles", offsetof(tsr_cpu, os_amx), FROM(TSR_TIER_AMX)},
+    {"amx_fp16", offsetof(tsr_cpu, amx_fp16), FROM(TSR_TIER_AMXFP16)},
+    {"avx512_fp16", offsetof(tsr_cpu, avx512_fp16), FROM(TSR_TIER_AMXFP16)},
+};
+
+void tsr_tier_lacks(const tsr_cpu *c, tsr_tier tier, char *out, size_t cap) {
+    size_t n = 0;
+    out[0] = '\0';
+    for (size_t k = 0; k < sizeof needs / sizeof *needs && n < cap; k++)
+        if (needs[k].tiers & ONLY(tier) && !*((const bool *)c + needs[k].offset))
+            n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? ", " : "", needs[k].name);
+}
+
 static bool has_tier(const tsr_cpu *c, tsr_tier tier) {
-    bool avx2 = c->avx2 && c->fma && c->f16c;
-    bool avx512 = avx2 && c->avx512f && c->avx512bw && c->avx512vl && c->avx512dq && c->avx512cd && c->avx512_vnni;
-    bool amx = avx512 && c->avx512_bf16 && c->amx_tile && c->amx_int8 && c->amx_bf16 && c->os_amx;
-    switch (tier) {
-    case TSR_TIER_SCALAR: return true;
-    case TSR_TIER_AVX2: return avx2;
-    case TSR_TIER_AVXVNNI: return avx2 && c->avx_vnni;
-    case TSR_TIER_AVX512: return avx512;
-    case TSR_TIER_AVX512BF16: return avx512 && c->avx512_bf16;
-    case TSR_TIER_AMX: return amx;
-    case TSR_TIER_AMXFP16: return amx && c->amx_fp16 && c->avx512_fp16;
-    case TSR_TIER_COUNT: break;
-    }
-    return false;
+    char lacks[256];
+    tsr_tier_lacks(c, tier, lacks, sizeof lacks);
+    return lacks[0] == '\0';
 }
 
 static void detect(void) {
@@ -291,7 +317,7 @@ tsr_code tsr_amx_verdict(const tsr_amx_facts *f, tsr_error *err) {
 
 static void request_amx(void) {
     const tsr_cpu *c = tsr_cpu_get();
-    tsr_amx_facts facts = {.brand = c->brand,
+    amx_facts = (tsr_amx_facts){.brand = c->brand,
                            .family = host.family,
                            .model = host.model,
                            .cpuid = c->amx_tile,
@@ -300,12 +326,17 @@ static void request_amx(void) {
                            .xstate = host.xstate,
                            .xcr0 = host.xcr0};
     if (c->amx_tile && c->os_amx && syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XFEATURE_XTILEDATA) != 0)
-        facts.prctl_errno = errno;
-    tsr_amx_verdict(&facts, &amx_answer);
+        amx_facts.prctl_errno = errno;
+    tsr_amx_verdict(&amx_facts, &amx_answer);
 }
 
 tsr_code tsr_cpu_amx_request(tsr_error *err) {
     pthread_once(&amx_once, request_amx);
     if (amx_answer.code == TSR_OK) return TSR_OK;
     return tsr_fail(err, amx_answer.code, "%s", amx_answer.message);
+}
+
+const tsr_amx_facts *tsr_cpu_amx_facts(void) {
+    pthread_once(&amx_once, request_amx);
+    return &amx_facts;
 }

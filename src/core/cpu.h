@@ -26,6 +26,7 @@ typedef struct tsr_cpu {
     bool avx512f, avx512bw, avx512vl, avx512dq, avx512cd; /* usable */
     bool avx512_vnni, avx512_vbmi, avx512_bf16, avx512_fp16; /* usable */
     bool amx_tile, amx_int8, amx_bf16, amx_fp16; /* CPUID alone: tsr_cpu_amx_request() says whether they may be used */
+    bool cpuid_avx2, cpuid_avx512f;  /* CPUID alone */
     bool os_avx, os_avx512, os_amx;  /* XCR0 enables the state */
     char features[512];              /* the above that are true and whose state is enabled, lscpu's spelling */
     size_t l1d, l2, l3;              /* data cache bytes seen by one core, 0 unknown */
@@ -36,6 +37,8 @@ const char *tsr_tier_name(tsr_tier tier); /* "scalar", "avx2", "avxvnni", "avx51
 int tsr_tier_find(const char *name);      /* -1 unknown */
 /* Whether the CPU has a tier's instructions and the system enables their state; AMX also needs permission. Asks for nothing. */
 bool tsr_tier_in_cpu(tsr_tier tier);
+/* What of that c lacks for the tier: "avx512_bf16, amx_tile", or "". */
+void tsr_tier_lacks(const tsr_cpu *c, tsr_tier tier, char *out, size_t cap);
 /* Whether kernels of a tier may run here: the CPU has its instructions and, for AMX, the kernel has granted the tiles. */
 bool tsr_tier_usable(tsr_tier tier);
 
@@ -56,6 +59,8 @@ typedef struct tsr_amx_facts {
     int prctl_errno;         /* errno of arch_prctl(ARCH_REQ_XCOMP_PERM), 0 = granted */
 } tsr_amx_facts;
 
+/* Of this machine; asks for tiles as tsr_cpu_amx_request does. */
+const tsr_amx_facts *tsr_cpu_amx_facts(void);
 /* Pure: TSR_OK, or the first layer that blocks AMX and what to do about it. */
 tsr_code tsr_amx_verdict(const tsr_amx_facts *facts, tsr_error *err);
 

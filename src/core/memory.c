@@ -27,6 +27,36 @@ void tsr_memory_free(void *p, size_t n) {
     if (p) munmap(p, n);
 }
 
+void tsr_memory_huge(void *p, size_t n, tsr_huge_pages wanted) {
+    if (p && n >= HUGE_PAGE) madvise(p, n, wanted == TSR_HUGE_PAGES_OFF ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+}
+
+uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    if (!f) return 0;
+    char line[512];
+    uint64_t bytes = 0;
+    bool inside = false;
+    while (fgets(line, sizeof line, f)) {
+        unsigned long long from, to, kib;
+        if (sscanf(line, "%llx-%llx ", &from, &to) == 2) inside = from < (uintptr_t)p + n && to > (uintptr_t)p;
+        else if (inside && sscanf(line, "AnonHugePages: %llu kB", &kib) == 1) bytes += kib * 1024;
+    }
+    fclose(f);
+    return bytes;
+}
+
+const char *tsr_memory_huge_reason(void) {
+    char line[64] = "";
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    if (!f) return "this kernel has no transparent huge pages";
+    if (!fgets(line, sizeof line, f)) line[0] = '\0';
+    fclose(f);
+    if (strstr(line, "[never]"))
+        return "transparent huge pages are switched off (\"never\"; as root: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled)";
+    return "the kernel had no more of them: memory is short or in pieces";
+}
+
 tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
     if (mlock(p, n) == 0) return TSR_OK;
     int error = errno;

@@ -11,6 +11,14 @@ void *tsr_memory_alloc(size_t n, tsr_error *err);
 void *tsr_memory_reserve(size_t n, tsr_error *err);
 void tsr_memory_free(void *p, size_t n); /* n as allocated; p may be NULL */
 
+/* Which pages memory from tsr_memory_alloc is to get when it is first touched: huge ones where there are any (auto and on: what it gets anyway),
+ * or none (off). */
+void tsr_memory_huge(void *p, size_t n, tsr_huge_pages wanted);
+/* Bytes of [p, p + n) that are in huge pages now. */
+uint64_t tsr_memory_huge_bytes(const void *p, size_t n);
+/* Why there may be none: what the kernel's setting says. */
+const char *tsr_memory_huge_reason(void);
+
 /* Pins [p, p + n) in RAM. On failure the message says which limit forbids it and how to raise it. */
 tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err);
 

@@ -4,7 +4,9 @@
 #include "core/buf.h"
 #include "core/mapping.h"
 #include "core/memory.h"
+#include "core/numa.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +18,8 @@ tsr_code tsr_model_check_files(const tsr_model *m, tsr_error *err) {
         tsr_code code = mapping >= 0 ? tsr_mapping_check(mapping, err) : TSR_OK;
         if (code != TSR_OK) return code;
     }
-    return TSR_OK;
+    const tsr_buffer *packed = m->net ? &m->net->weights.packed : NULL;
+    return packed && packed->mapped ? tsr_mapping_check(packed->mapping, err) : TSR_OK;
 }
 
 /* NUL-terminated copy of a string key's value, "" when the key is missing. */
@@ -60,6 +63,21 @@ static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
     return TSR_OK;
 }
 
+/* With huge pages asked for: are they what the weights are in? */
+static void note_memory(tsr_model *m) {
+    const tsr_weights *w = &m->net->weights;
+    const tsr_buffer *held[] = {&w->packed, &w->host};
+    uint64_t huge = 0, all = 0;
+    for (int i = 0; i < 2; i++) {
+        if (!held[i]->base) continue;
+        all += held[i]->used;
+        huge += tsr_memory_huge_bytes(held[i]->base, held[i]->used);
+    }
+    if (huge + huge / 16 < all)
+        snprintf(m->memory_note, sizeof m->memory_note, "%llu of %llu MB of weights are in huge pages: %s", (unsigned long long)(huge / 1000000),
+                 (unsigned long long)(all / 1000000), tsr_memory_huge_reason());
+}
+
 static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_params *p, tsr_error *err) {
     tsr_code code = tsr_tier_choose(tsr_tier_this_machine(), p->cpu_tier, p->amx, &m->tier, m->amx_note, err);
     if (code != TSR_OK) return code;
@@ -73,9 +91,20 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    const tsr_load load = {.tier = m->tier, .copy = p->no_mmap, .packed = !p->no_packed, .progress = p->progress, .progress_user = p->progress_user};
+    if (p->numa != TSR_NUMA_NONE && p->numa != TSR_NUMA_INTERLEAVE)
+        return tsr_fail(err, TSR_E_ARG, "unknown value %d for NUMA: TSR_NUMA_NONE or TSR_NUMA_INTERLEAVE", (int)p->numa);
+    bool interleave = p->numa == TSR_NUMA_INTERLEAVE && tsr_numa_nodes() > 1;
+    if (p->numa != TSR_NUMA_NONE && !interleave)
+        snprintf(m->numa_note, sizeof m->numa_note, "this process has the memory of one NUMA node: placing makes no difference");
+    bool in_memory = p->no_mmap || p->huge_pages == TSR_HUGE_PAGES_ON; /* files' mappings have the pages that the page cache has */
+    const tsr_cache_params cache = {.dir = p->cache_dir, .limit = p->cache_limit, .read = in_memory || interleave};
+    const tsr_load load = {.tier = m->tier, .copy = in_memory, .packed = !p->no_packed, .tensor_buffers = p->tensor_buffers, .interleave = interleave,
+                           .huge_pages = p->huge_pages, .cache = p->no_cache ? NULL : &cache, .progress = p->progress,
+                           .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
+    tsr_buffer_rules_unmatched(m->net->weights.rules, m->buffer_note, sizeof m->buffer_note);
+    if (p->huge_pages == TSR_HUGE_PAGES_ON) note_memory(m);
     if (p->mlock) code = lock_weights(m, err);
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
@@ -125,7 +154,12 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
         .tokenizer = tsr_tokenizer_describe(m->tokenizer),
         .cpu_tier = tsr_tier_name(m->tier),
         .amx_note = m->amx_note,
+        .buffer_note = m->buffer_note,
+        .numa_note = m->numa_note,
         .cpu = tsr_cpu_get()->brand,
+        .cache = "",
+        .cache_note = "",
+        .memory_note = m->memory_note,
         .n_params = m->n_params,
         .file_bytes = m->file_bytes,
         .n_files = m->gguf->n_files,
@@ -136,6 +170,8 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
     const tsr_hparams *h = &m->net->hparams;
     out->host_bytes = m->net->weights.host_bytes;
     out->packed_bytes = m->net->weights.packed.used;
+    if (m->net->weights.packing.outcome) out->cache = m->net->weights.packing.outcome;
+    out->cache_note = m->net->weights.packing.note;
     out->n_ctx_train = (int)(h->n_ctx_train < INT32_MAX ? h->n_ctx_train : INT32_MAX);
     out->n_embd = (int)h->n_embd;
     out->n_layer = (int)h->n_layer;
@@ -144,6 +180,11 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
     out->n_ff = (int)(h->n_expert > 0 ? h->n_ff_expert : h->n_ff);
     out->n_expert = (int)h->n_expert;
     out->n_expert_used = (int)h->n_expert_used;
+}
+
+tsr_code tsr_model_cache_wait(tsr_model *m, tsr_progress_fn progress, void *user, tsr_error *err) {
+    tsr_cache *cache = m && m->net ? m->net->weights.packing.cache : NULL;
+    return cache ? tsr_cache_wait(cache, progress, user, err) : TSR_OK;
 }
 
 size_t tsr_model_n_metadata(const tsr_model *m) { return m->gguf->n_kv; }
@@ -175,6 +216,7 @@ bool tsr_model_tensor(const tsr_model *m, size_t i, tsr_tensor_info *out) {
     out->buffer = w ? w->buffer_type->name : "host";
     out->layout = w ? w->buffer_type->layout(w) : "f32";
     out->kernel = p->kernels;
-    out->reason = w ? w->reason : "";
+    out->reason = p->reason;
+    out->buffer_bytes = p->bytes;
     return true;
 }

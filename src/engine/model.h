@@ -14,7 +14,9 @@ struct tsr_model {
     tsr_net *net;          /* NULL with vocab_only */
     tsr_tier tier;
     char amx_note[TSR_TIER_NOTE];
+    char buffer_note[512], numa_note[128];
     tsr_str chat_template; /* text in the file, s = NULL when there is none */
+    char memory_note[256];
     char *name, *architecture;
     char file_type[16];
     uint64_t n_params, file_bytes;

@@ -5,6 +5,7 @@
 
 #include "core/mapping.h"
 #include "core/memory.h"
+#include "core/numa.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,10 +101,11 @@ typedef struct binder {
     const tsr_gguf *g;
     const tsr_hparams *h;
     const tsr_load *load;
-    const tsr_buffer_type *ranking[2]; /* the best first */
-    tsr_buffer *buffers[2];            /* of each type */
-    size_t n_types;
+    tsr_selection selection;
+    tsr_buffer *buffers[TSR_PLACES];   /* of each type in it */
     tsr_pool *pool;                    /* that packs, or NULL */
+    bool planning;                     /* the first of two passes: everything is checked and nothing is moved */
+    size_t device_bytes;               /* that planning found to be the device's */
     uint64_t bytes_done, bytes_total;
     tsr_weights *w;
     bool *used;            /* [n_tensors] claimed by a row */
@@ -120,13 +122,6 @@ static tsr_code check_shape(const binder *b, const tsr_gguf_tensor *t, int64_t k
                     (long long)n, (long long)e);
 }
 
-/* Chooses the buffer type that will hold t, or says why there is none. */
-static const tsr_buffer_type *place(binder *b, const tsr_gguf_tensor *t, tsr_op op, const char **reason) {
-    const tsr_buffer_type *type = tsr_buffer_select(b->ranking, b->n_types, t, op, tsr_kernels_get(b->load->tier), reason);
-    if (!type) tsr_fail(b->err, TSR_E_UNSUPPORTED, "tensor %s is %s: %s", t->name, tsr_type_get(t->type)->name, *reason);
-    return type;
-}
-
 /* Those of a token and of a long prompt. */
 static void name_kernels(tsr_placement *p, const tsr_kernels *kern) {
     enum { MANY = 512 };
@@ -136,10 +131,12 @@ static void name_kernels(tsr_placement *p, const tsr_kernels *kern) {
     snprintf(p->kernels, sizeof p->kernels, "%s%s%s", one, same ? "" : ", ", same ? "" : many);
 }
 
-static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const tsr_weight *weight) {
+/* weight: NULL for vectors. */
+static tsr_code account(binder *b, const tsr_gguf_tensor *t, tsr_op op, const tsr_weight *weight, const char *reason) {
     size_t i = (size_t)(t - b->g->tensors);
     b->used[i] = true;
-    b->w->placements[i] = (tsr_placement){.weight = weight, .op = op};
+    uint64_t bytes = weight ? weight->buffer_type->size(t) : t->n_elems * sizeof(float);
+    b->w->placements[i] = (tsr_placement){.weight = weight, .op = op, .reason = reason, .bytes = bytes ? bytes : t->n_bytes};
     name_kernels(&b->w->placements[i], tsr_kernels_get(b->load->tier));
     b->bytes_done += t->n_bytes;
     if (b->load->progress && !b->load->progress(b->load->progress_user, b->bytes_done, b->bytes_total))
@@ -151,15 +148,24 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     tsr_code code = check_shape(b, t, k, n, e);
     if (code != TSR_OK) return code;
     *w = (tsr_weight){.name = t->name, .type = t->type, .k = k, .n = n, .n_experts = e};
-    w->buffer_type = place(b, t, op, &w->reason);
-    if (!w->buffer_type) return TSR_E_UNSUPPORTED;
-    size_t i = w->buffer_type == b->ranking[0] ? 0 : 1;
-    code = w->buffer_type->set_tensor(b->buffers[i], t, w, b->pool, b->err);
+    tsr_place place;
+    code = tsr_buffer_select(&b->selection, t, op, &place, &w->reason, b->err);
     if (code != TSR_OK) return code;
-    if (w->buffer_type != &tsr_buffer_packed) b->w->host_bytes += t->n_bytes;
+    w->buffer_type = b->selection.types[place];
+    if (b->planning) {
+        b->used[t - b->g->tensors] = true;
+        if (place == TSR_PLACE_DEVICE) b->device_bytes += w->buffer_type->size(t);
+        return place == TSR_PLACE_PACKED ? tsr_packing_add(&b->w->packing, b->g, t, w->buffer_type->size(t), b->err) : TSR_OK;
+    }
+    if (place == TSR_PLACE_PACKED) code = tsr_packing_next(&b->w->packing, b->pool, b->err);
+    if (code != TSR_OK) return code;
+    code = w->buffer_type->set_tensor(b->buffers[place], t, w, b->pool, b->err);
+    if (code != TSR_OK) return code;
+    if (place == TSR_PLACE_HOST) b->w->host_bytes += t->n_bytes;
     int mapping = b->g->files[t->file].mapping;
-    if (w->buffer_type != &tsr_buffer_host_mapped && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
-    return account(b, t, op, w);
+    bool moved = place == TSR_PLACE_PACKED ? !b->w->packed.filled : w->buffer_type != &tsr_buffer_host_mapped;
+    if (moved && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
+    return account(b, t, op, w, w->reason);
 }
 
 /* Vectors are small and read as f32 by every kernel: converted once, here. */
@@ -167,11 +173,15 @@ static tsr_code bind_vector(binder *b, const tsr_gguf_tensor *t, int64_t k, cons
     tsr_code code = check_shape(b, t, k, 1, 1);
     if (code != TSR_OK) return code;
     const char *reason;
-    if (!place(b, t, TSR_OP_VECTOR, &reason)) return TSR_E_UNSUPPORTED;
+    tsr_place place;
+    code = tsr_buffer_select(&b->selection, t, TSR_OP_VECTOR, &place, &reason, b->err);
+    if (code != TSR_OK) return code;
+    b->used[t - b->g->tensors] = true;
+    if (b->planning) return TSR_OK;
     tsr_dequantizer(t->type)(t->data, b->next_vector, k);
     *out = b->next_vector;
     b->next_vector += align64((size_t)k * sizeof(float)) / sizeof(float);
-    return account(b, t, TSR_OP_VECTOR, NULL);
+    return account(b, t, TSR_OP_VECTOR, NULL, reason);
 }
 
 /* Files from before merged experts hold "ffn_gate.3.weight" for "ffn_gate_exps.weight". */
@@ -222,15 +232,14 @@ static tsr_code bind_row(binder *b, const row *r, int64_t layer, void *base) {
 
 /* Memory that binding fills: sized by what the file holds, whose tensor extents the reader has checked. */
 static tsr_code allocate(binder *b) {
-    const tsr_buffer_type *host = b->ranking[b->n_types - 1];
-    const tsr_kernels *kern = tsr_kernels_get(b->load->tier);
-    size_t vector_bytes = 64, buffer_bytes[2] = {64, 64};
+    const tsr_buffer_type *host = b->selection.types[TSR_PLACE_HOST];
+    const tsr_kernels *kern = b->selection.kern;
+    size_t vector_bytes = 64, host_bytes = 64;
     for (size_t i = 0; i < b->g->n_tensors; i++) {
         const tsr_gguf_tensor *t = &b->g->tensors[i];
         bool vector = t->ne[1] == 1 && t->ne[2] == 1 && t->ne[3] == 1;
         if (vector && !host->refuses(t, TSR_OP_VECTOR, kern)) vector_bytes += align64(t->n_elems * sizeof(float));
-        for (size_t j = 0; j < b->n_types; j++) /* more than is used: a tensor goes to one of them; untouched pages cost nothing */
-            if (!b->ranking[j]->refuses(t, TSR_OP_MATMUL, kern)) buffer_bytes[j] += b->ranking[j]->size(t);
+        if (!host->refuses(t, TSR_OP_MATMUL, kern)) host_bytes += host->size(t); /* more than is used; untouched pages cost nothing */
         b->bytes_total += t->n_bytes;
     }
     b->w->layers = calloc((size_t)b->h->n_layer, sizeof *b->w->layers);
@@ -243,9 +252,10 @@ static tsr_code allocate(binder *b) {
     if (!b->w->vectors) return TSR_E_NOMEM;
     b->w->vectors_bytes = vector_bytes;
     b->next_vector = b->w->vectors;
-    for (size_t j = 0; j < b->n_types; j++)
-        if (b->ranking[j]->alloc && b->ranking[j]->alloc(b->buffers[j], buffer_bytes[j], b->err) != TSR_OK) return TSR_E_NOMEM;
-    return TSR_OK;
+    if (!host->alloc) return TSR_OK;
+    if (host->alloc(&b->w->host, host_bytes, b->err) != TSR_OK) return TSR_E_NOMEM;
+    tsr_memory_huge(b->w->host.base, b->w->host.n, b->load->huge_pages);
+    return b->load->interleave ? tsr_numa_interleave(b->w->host.base, b->w->host.n, b->err) : TSR_OK;
 }
 
 static tsr_code fail_unknown(const binder *b, const char *name) {
@@ -269,8 +279,30 @@ static tsr_code bind_all(binder *b) {
     if (code != TSR_OK) return code;
     for (size_t i = 0; i < b->g->n_tensors; i++)
         if (!b->used[i]) return fail_unknown(b, b->g->tensors[i].name);
-    if (!b->w->output.name) b->w->output = b->w->token_embd; /* tied */
+    if (!b->planning && !b->w->output.name) b->w->output = b->w->token_embd; /* tied */
     return TSR_OK;
+}
+
+/* What is wrong with the model shows before the work of packing begins, and what will be packed is known: what the cache is asked for. */
+static tsr_code plan(binder *b) {
+    b->planning = true;
+    tsr_code code = bind_all(b);
+    b->planning = false;
+    b->w->n_parts = 0;
+    return code;
+}
+
+static tsr_code load_all(binder *b) {
+    tsr_code code = plan(b);
+    tsr_packing *packing = &b->w->packing;
+    if (code == TSR_OK && b->selection.types[TSR_PLACE_PACKED])
+        code = tsr_packing_begin(packing, b->load->cache, (tsr_packing_memory){b->load->huge_pages, b->load->interleave}, &b->w->packed, b->pool,
+                                 b->load->progress, b->load->progress_user, b->err);
+    const tsr_buffer_type *device = b->load->device;
+    if (code == TSR_OK && device && device->alloc) code = device->alloc(&b->w->device, b->device_bytes + 64, b->err); /* never nothing */
+    if (code == TSR_OK) code = bind_all(b);
+    if (code == TSR_OK) tsr_packing_end(packing, &b->w->packed);
+    return code;
 }
 
 /* The threads that pack. */
@@ -281,23 +313,33 @@ static tsr_code open_pool(binder *b) {
     return b->pool ? TSR_OK : TSR_E_NOMEM;
 }
 
-/* The buffer types that may hold weights, the best first. */
-static tsr_code rank_buffers(binder *b) {
-    if (b->load->packed) {
-        b->buffers[b->n_types] = &b->w->packed;
-        b->ranking[b->n_types++] = &tsr_buffer_packed;
-    }
-    b->buffers[b->n_types] = &b->w->host;
-    b->ranking[b->n_types++] = b->load->copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
-    return b->load->packed ? open_pool(b) : TSR_OK;
+/* The buffers that there are, and what decides between them. */
+static tsr_code open_selection(binder *b) {
+    const tsr_load *load = b->load;
+    tsr_weights *w = b->w;
+    w->rules = tsr_buffer_rules_open(load->tensor_buffers, load->device, b->err);
+    if (!w->rules) return TSR_E_ARG;
+    w->device_type = load->device;
+    b->selection = (tsr_selection){.kern = tsr_kernels_get(load->tier), .rules = w->rules, .packed = load->packed, .n_layer = b->h->n_layer,
+                                   .n_offload_layers = load->n_offload_layers};
+    const tsr_buffer_type **types = b->selection.types;
+    bool packed = load->packed || tsr_buffer_rules_want(w->rules, TSR_PLACE_PACKED);
+    types[TSR_PLACE_HOST] = load->copy ? &tsr_buffer_host_copied : &tsr_buffer_host_mapped;
+    types[TSR_PLACE_PACKED] = packed ? &tsr_buffer_packed : NULL;
+    types[TSR_PLACE_DEVICE] = load->device;
+    b->buffers[TSR_PLACE_HOST] = &w->host;
+    b->buffers[TSR_PLACE_PACKED] = &w->packed;
+    b->buffers[TSR_PLACE_DEVICE] = &w->device;
+    return packed || load->device ? open_pool(b) : TSR_OK;
 }
 
 tsr_code tsr_weights_bind(const tsr_gguf *g, const tsr_hparams *h, const tsr_load *load, tsr_weights *out, tsr_error *err) {
     *out = (tsr_weights){0};
     binder b = {.g = g, .h = h, .load = load, .w = out, .err = err};
-    tsr_code code = rank_buffers(&b);
+    tsr_code code = open_selection(&b);
     if (code == TSR_OK) code = allocate(&b);
-    if (code == TSR_OK) code = bind_all(&b);
+    if (code == TSR_OK) code = load_all(&b);
+    out->complete = code == TSR_OK;
     if (b.pool) tsr_pool_close(b.pool);
     free(b.used);
     if (code != TSR_OK) tsr_weights_free(out);
@@ -309,7 +351,10 @@ void tsr_weights_free(tsr_weights *w) {
     free(w->placements);
     free(w->parts);
     tsr_memory_free(w->vectors, w->vectors_bytes);
+    tsr_packing_close(&w->packing, !w->complete); /* before the memory that it writes goes */
     tsr_buffer_free(&w->host);
     tsr_buffer_free(&w->packed);
+    if (w->device_type && w->device_type->free) w->device_type->free(&w->device);
+    tsr_buffer_rules_close(w->rules);
     *w = (tsr_weights){0};
 }

@@ -2,8 +2,9 @@
 #ifndef TSR_MODEL_WEIGHTS_H
 #define TSR_MODEL_WEIGHTS_H
 
-#include "buffer/buffer.h"
+#include "buffer/select.h"
 #include "model/hparams.h"
+#include "model/packing.h"
 
 /* One transformer block. Matrices are [n_out, n_in]; a matrix whose name is NULL, and a vector that is NULL, is absent.
  * Dimensions: E n_embd, H n_head, G n_head_kv, Dk head_k, Dv head_v, F n_ff, X n_expert, Fx n_ff_expert. */
@@ -27,6 +28,8 @@ typedef struct tsr_layer {
 typedef struct tsr_placement {
     const tsr_weight *weight; /* NULL for vectors, which are converted to f32 when the model opens */
     tsr_op op;
+    const char *reason;       /* why it is in no faster buffer, or "" */
+    uint64_t bytes;           /* that it takes in its buffer; mapped: those of the file */
     char kernels[128];        /* that multiply it: for one row and, where another does that, for many; "-": none */
 } tsr_placement;
 
@@ -43,6 +46,11 @@ typedef struct tsr_weights {
     float *vectors;            /* arena of all vectors */
     size_t vectors_bytes;
     tsr_buffer host, packed;   /* memory of the copied host tensors (empty when they are mapped) and of the packed ones */
+    const tsr_buffer_type *device_type; /* NULL: none */
+    tsr_buffer device;
+    tsr_buffer_rules *rules;   /* whose texts are reasons */
+    tsr_packing packing;       /* of the packed ones: how they came to be, and the cache file that is being written */
+    bool complete;             /* all is bound: a cache file is worth waiting for */
     uint64_t host_bytes;       /* GGUF bytes of the matrices in host buffers; packed.used is those of the packed ones */
 } tsr_weights;
 
@@ -51,6 +59,12 @@ typedef struct tsr_load {
     tsr_tier tier;             /* kernels to use */
     bool copy;                 /* host tensors in memory instead of the mapping */
     bool packed;               /* matrices in packed buffers where these take them */
+    const char *const *tensor_buffers; /* rules ("REGEX=host"), ended by NULL; or NULL */
+    const tsr_buffer_type *device;     /* or NULL */
+    int64_t n_offload_layers;  /* that are the device's: the last, see tsr_selection */
+    bool interleave;           /* packed and copied weights over all NUMA nodes */
+    tsr_huge_pages huge_pages; /* of weights that are not mapped */
+    const tsr_cache_params *cache; /* of packed weights, or NULL */
     int n_threads;             /* that pack, 0: as many as a session would use */
     tsr_progress_fn progress;  /* may be NULL */
     void *progress_user;

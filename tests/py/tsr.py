@@ -49,7 +49,7 @@ class TsrError(Exception):
 class Machine(C.Structure):
     _fields_ = [("cpu", C.c_char * 64), ("tier", C.c_char_p), ("features", C.c_char_p), ("n_logical", C.c_int),
                 ("n_physical", C.c_int), ("cgroup_cpus", C.c_double), ("n_threads_default", C.c_int),
-                ("amx_usable", C.c_bool), ("amx_reason", C.c_char_p)]
+                ("amx_usable", C.c_bool), ("amx_reason", C.c_char_p), ("topology", C.c_char_p)]
 
 
 PROGRESS = C.CFUNCTYPE(C.c_bool, C.c_void_p, C.c_uint64, C.c_uint64)
@@ -57,12 +57,14 @@ PROGRESS = C.CFUNCTYPE(C.c_bool, C.c_void_p, C.c_uint64, C.c_uint64)
 
 class ModelParams(C.Structure):
     _fields_ = [("cpu_tier", C.c_char_p), ("amx", C.c_int), ("no_mmap", C.c_bool), ("mlock", C.c_bool), ("no_packed", C.c_bool),
-                ("vocab_only", C.c_bool),
+                ("tensor_buffers", C.POINTER(C.c_char_p)), ("numa", C.c_int),
+                ("huge_pages", C.c_int), ("no_cache", C.c_bool), ("cache_dir", C.c_char_p), ("cache_limit", C.c_uint64), ("vocab_only", C.c_bool),
                 ("progress", PROGRESS), ("progress_user", C.c_void_p)]
 
 
 class ModelInfo(C.Structure):
-    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "cpu")] + \
+    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "buffer_note", "numa_note", "cpu", "cache",
+                                       "cache_note", "memory_note")] + \
                [(n, C.c_uint64) for n in ("n_params", "file_bytes", "host_bytes", "packed_bytes")] + \
                [(n, C.c_int) for n in ("n_files", "n_vocab", "n_ctx_train", "n_embd", "n_layer", "n_head", "n_head_kv",
                                        "n_ff", "n_expert", "n_expert_used")] + [("has_chat_template", C.c_bool)]
@@ -82,7 +84,7 @@ class SessionStats(C.Structure):
 class TensorInfo(C.Structure):
     _fields_ = [("name", C.c_char_p), ("type", C.c_char_p), ("n_dims", C.c_int), ("ne", C.c_int64 * 4),
                 ("n_bytes", C.c_uint64), ("buffer", C.c_char_p), ("layout", C.c_char_p), ("kernel", C.c_char_p),
-                ("reason", C.c_char_p)]
+                ("reason", C.c_char_p), ("buffer_bytes", C.c_uint64)]
 
 
 ERR = C.POINTER(Error)

@@ -1,0 +1,167 @@
+/* tessera cache: the files of packed weights on disk. */
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/io.h"
+#include "cli/term.h"
+#include "cli/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct cache_settings {
+    general_settings general;
+    const char *dir;
+    bool all, json;
+} cache_settings;
+
+static const option own_options[] = {
+    {"cache-dir", 0, OPTION_TEXT, "DIR", offsetof(cache_settings, dir), 0, 0, "look there instead of in ~/.cache/tessera/packed"},
+    {"all", 0, OPTION_FLAG, NULL, offsetof(cache_settings, all), 0, 0, "rm: remove every file"},
+    {"json", 0, OPTION_FLAG, NULL, offsetof(cache_settings, json), 0, 0, "print JSON"},
+    {0},
+};
+
+static const option_group groups[] = {{"Cache", own_options, 0}, {"General", general_options, 0}, {0}};
+
+static void set_defaults(void *settings) { (void)settings; }
+
+typedef struct listing {
+    const cache_settings *settings;
+    const char *verb;
+    const operands *names; /* from the second on; none: all files */
+    json_t *json;
+    size_t n, n_bad;
+    uint64_t bytes;
+    char (*chosen)[80];    /* [n] their names */
+} listing;
+
+/* A name may be given by its beginning. */
+static bool is_meant(const listing *l, const char *file) {
+    for (size_t i = 1; i < l->names->n; i++)
+        if (*l->names->items[i] && strncmp(file, l->names->items[i], strlen(l->names->items[i])) == 0) return true;
+    return l->names->n < 2;
+}
+
+static const char *show_time(int64_t at, char *out, size_t cap) {
+    time_t t = (time_t)at;
+    struct tm local;
+    if (at <= 0 || !localtime_r(&t, &local) || strftime(out, cap, "%Y-%m-%d %H:%M", &local) == 0) snprintf(out, cap, "-");
+    return out;
+}
+
+static const char *show_age(int64_t at, char *out, size_t cap) {
+    double s = difftime(time(NULL), (time_t)at);
+    if (s < 120) snprintf(out, cap, "%.0f s", s > 0 ? s : 0.0);
+    else if (s < 7200) snprintf(out, cap, "%.0f min", s / 60);
+    else if (s < 172800) snprintf(out, cap, "%.0f h", s / 3600);
+    else snprintf(out, cap, "%.0f days", s / 86400);
+    return out;
+}
+
+static void print_entry(const listing *l, const tsr_cache_entry *e) {
+    char size[32], created[32], age[32];
+    if (l->n == 1)
+        printf("%s%-39s %9s  %-16s  %-9s  model%s\n", term_style(stdout, STYLE_BOLD), "file", "size", "written", "last used",
+               term_style(stdout, STYLE_NONE));
+    printf("%-39s %9s  %-16s  %-9s  ", e->file, show_bytes(e->bytes, size, sizeof size), show_time(e->created, created, sizeof created),
+           show_age(e->used, age, sizeof age));
+    const char *slash = strrchr(e->source, '/'), *name = slash ? slash + 1 : e->source;
+    put_clean(stdout, e->model, strlen(e->model), true);
+    if (*name) printf("%s%s%s", *e->model ? " (" : "", name, *e->model ? ")" : "");
+    if (*e->problem) printf("%s%s%s%s", *name ? ": " : "", term_style(stdout, STYLE_ERROR), e->problem, term_style(stdout, STYLE_NONE));
+    else if (strcmp(l->verb, "verify") == 0) printf(": good");
+    putchar('\n');
+}
+
+static bool on_file(void *user, const tsr_cache_entry *e) {
+    listing *l = user;
+    if (!is_meant(l, e->file)) return !interrupted();
+    char(*more)[80] = realloc(l->chosen, (l->n + 1) * sizeof *more);
+    if (!more) return false;
+    l->chosen = more;
+    snprintf(l->chosen[l->n++], sizeof *more, "%s", e->file);
+    l->bytes += e->bytes;
+    l->n_bad += *e->problem && !e->temporary;
+    if (strcmp(l->verb, "rm") == 0) return true;
+    if (l->json)
+        json_array_append_new(l->json, json_pack("{ss ss ss sI sI sI sb ss}", "file", e->file, "model", e->model, "source", e->source, "bytes",
+                                                 (json_int_t)e->bytes, "created", (json_int_t)e->created, "used", (json_int_t)e->used,
+                                                 "temporary", e->temporary, "problem", e->problem));
+    else print_entry(l, e);
+    return !interrupted();
+}
+
+static int remove_chosen(const listing *l) {
+    char size[32];
+    for (size_t i = 0; i < l->n; i++) {
+        tsr_error err = {0};
+        if (tsr_cache_remove(l->settings->dir, l->chosen[i], &err) != TSR_OK) return fail_with(&err);
+        if (l->json) json_array_append_new(l->json, json_string(l->chosen[i]));
+    }
+    if (!l->json) printf("%zu file%s removed, %s\n", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+    return EXIT_FINE;
+}
+
+static int finish(listing *l) {
+    int status = EXIT_FINE;
+    char size[32];
+    bool removing = strcmp(l->verb, "rm") == 0;
+    if (l->n == 0 && l->names->n > 1) {
+        say_error("no cache file has a name that begins so; `tessera cache ls` lists them");
+        return EXIT_FAILED;
+    }
+    if (removing) status = remove_chosen(l);
+    else if (!l->json) printf("%zu file%s, %s\n", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+    if (l->json) {
+        int printed = out_json(json_incref(l->json));
+        if (status == EXIT_FINE) status = printed;
+    }
+    if (l->n_bad > 0 && !removing && status == EXIT_FINE) {
+        say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad, l->n_bad == 1 ? "" : "s",
+                    l->n_bad == 1 ? "its" : "their");
+        status = strcmp(l->verb, "verify") == 0 ? EXIT_FAILED : EXIT_FINE;
+    }
+    return status;
+}
+
+static int run(void *settings, const operands *rest) {
+    const cache_settings *s = settings;
+    const char *verb = rest->items[0];
+    bool removing = strcmp(verb, "rm") == 0, verifying = strcmp(verb, "verify") == 0;
+    if (!removing && !verifying && strcmp(verb, "ls") != 0) {
+        const char *names[] = {"ls", "rm", "verify", NULL};
+        args_say_unknown("unknown action", verb, "", names, "Use ls, rm or verify");
+        return EXIT_USAGE;
+    }
+    if (removing && (rest->n < 2) == !s->all) {
+        say_error(s->all ? "give names or --all, not both" : "rm needs the names of files (or how they begin), or --all");
+        return EXIT_USAGE;
+    }
+    tsr_error err = {0};
+    listing l = {.settings = s, .verb = verb, .names = rest, .json = s->json ? json_array() : NULL};
+    tsr_code code = tsr_cache_visit(s->dir, verifying, on_file, &l, &err);
+    int status = code != TSR_OK ? fail_with(&err) : finish(&l);
+    if (interrupted()) status = EXIT_INTERRUPTED;
+    json_decref(l.json);
+    free(l.chosen);
+    return status;
+}
+
+const command cache_command = {
+    .name = "cache",
+    .summary = "list, remove or verify packed weights kept on disk",
+    .operands = "ls|rm|verify [FILE...]",
+    .min_operands = 1,
+    .max_operands = 1000,
+    .about = "The first start of a model moves its weights into the order of the kernels and keeps them on disk, where later starts map them. "
+             "verify reads the files and, as far as they are there, their models, and compares all checksums. FILE may be the beginning of a "
+             "name.",
+    .examples = "tessera cache ls\n"
+                "tessera cache verify\n"
+                "tessera cache rm --all",
+    .groups = groups,
+    .settings_size = sizeof(cache_settings),
+    .set_defaults = set_defaults,
+    .run = run,
+};

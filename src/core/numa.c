@@ -1,0 +1,36 @@
+#include "core/numa.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* <numaif.h>, which comes with libnuma, has these; the kernel's own numbers (include/uapi/linux/mempolicy.h). */
+enum { MPOL_INTERLEAVE = 3, MPOL_F_MEMS_ALLOWED = 4, MAX_NODES = 1024 };
+typedef struct node_set {
+    unsigned long bits[MAX_NODES / (8 * sizeof(unsigned long))];
+} node_set;
+
+/* The nodes allowed; empty when the kernel does not say. */
+static node_set allowed_nodes(void) {
+    node_set set = {{0}};
+    if (syscall(SYS_get_mempolicy, NULL, set.bits, (unsigned long)MAX_NODES, NULL, (unsigned long)MPOL_F_MEMS_ALLOWED) != 0) set = (node_set){{0}};
+    return set;
+}
+
+int tsr_numa_nodes(void) {
+    node_set set = allowed_nodes();
+    int n = 0;
+    for (size_t i = 0; i < sizeof set.bits / sizeof *set.bits; i++) n += __builtin_popcountl(set.bits[i]);
+    return n > 0 ? n : 1;
+}
+
+tsr_code tsr_numa_interleave(void *p, size_t n, tsr_error *err) {
+    node_set set = allowed_nodes();
+    /* the kernel takes one bit less than it is told */
+    if (syscall(SYS_mbind, p, n, (unsigned long)MPOL_INTERLEAVE, set.bits, (unsigned long)MAX_NODES + 1, 0ul) == 0) return TSR_OK;
+    int error = errno;
+    const char *advice = error == EPERM ? "a seccomp filter (container, sandbox) forbids mbind; allow it, or start Tessera with numactl --interleave=all"
+                         : error == ENOSYS ? "this kernel is built without NUMA" : "leave memory where the kernel puts it with --numa none";
+    return tsr_fail(err, TSR_E_UNSUPPORTED, "cannot spread weights over NUMA nodes: mbind: %s; %s", strerror(error), advice);
+}
