@@ -57,12 +57,13 @@ PROGRESS = C.CFUNCTYPE(C.c_bool, C.c_void_p, C.c_uint64, C.c_uint64)
 
 class ModelParams(C.Structure):
     _fields_ = [("cpu_tier", C.c_char_p), ("amx", C.c_int), ("no_mmap", C.c_bool), ("mlock", C.c_bool), ("no_packed", C.c_bool),
+                ("huge_pages", C.c_int), ("no_cache", C.c_bool), ("cache_dir", C.c_char_p), ("cache_limit", C.c_uint64),
                 ("vocab_only", C.c_bool),
                 ("progress", PROGRESS), ("progress_user", C.c_void_p)]
 
 
 class ModelInfo(C.Structure):
-    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "cpu")] + \
+    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "cpu", "cache", "cache_note", "memory_note")] + \
                [(n, C.c_uint64) for n in ("n_params", "file_bytes", "host_bytes", "packed_bytes")] + \
                [(n, C.c_int) for n in ("n_files", "n_vocab", "n_ctx_train", "n_embd", "n_layer", "n_head", "n_head_kv",
                                        "n_ff", "n_expert", "n_expert_used")] + [("has_chat_template", C.c_bool)]
@@ -163,6 +164,7 @@ class Model:
 
     def __init__(self, path, **params):
         p, err = lib().tsr_model_params_default(), Error()
+        p.no_cache = True  # what tests measure and compare is packed now
         for key, value in params.items():
             setattr(p, key, value.encode() if isinstance(value, str) else value)
         self.sessions = []
