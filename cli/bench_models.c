@@ -268,7 +268,7 @@ static void describe_model(run *r, const char *path, double load_seconds) {
 
 /* False ends the run. */
 static bool run_model(run *r, const char *path) {
-    model_options options = {.path = path, .cpu_tier = r->s->cpu_tier, .amx = r->s->amx, .no_packed = r->s->no_packed};
+    model_options options = {.path = path, .cpu_tier = r->s->cpu_tier, .amx = r->s->amx, .no_packed = r->s->no_packed, .no_cache = true};
     forget_peak_rss();
     double start = now_seconds();
     int status = engine_open_model(&r->e, &options, false);
