@@ -33,12 +33,10 @@ typedef enum tsr_code {
     TSR_E_TEMPLATE,    /* the chat template is broken, or raised an exception */
     TSR_E_CANCELLED,   /* tsr_session_cancel() or a callback asked to stop */
 } tsr_code;
-
 typedef struct tsr_error {
     tsr_code code;
     char message[1024]; /* one line: what is wrong (file, tensor, value) and what to do */
 } tsr_error;
-
 const char *tsr_version(void);
 const char *tsr_code_name(tsr_code code); /* "ok", "argument", ... */
 void tsr_free(void *p);                   /* releases what a `char **out` or `tsr_token **out` returned */
@@ -63,7 +61,6 @@ typedef struct tsr_machine {
     const char *amx_reason;  /* why not, or "" */
     const char *topology;    /* "2 packages, 4 NUMA nodes, 4 L3 caches, 32 cores, 64 CPUs"; "" when built without hwloc */
 } tsr_machine;
-
 /* Asks the kernel for AMX tiles, once per process, if the CPU has them. */
 void tsr_machine_get(tsr_machine *out);
 
@@ -82,17 +79,14 @@ bool tsr_doctor_finding(const tsr_doctor *d, size_t i, tsr_finding *out); /* i =
 /* ------------------------------------------------------------------------------------------------- model */
 
 typedef struct tsr_model tsr_model;
-
 typedef enum tsr_amx {
     TSR_AMX_AUTO = 0, /* where the CPU has it, the kernel grants it and a self-test passes; else tsr_model_info.amx_note tells why not */
     TSR_AMX_ON,       /* must be used, or opening fails with the reason */
     TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
 } tsr_amx;
-
 /* Where pages of weights lie on machines of several NUMA nodes: on that of the thread that packs them, or in turn on all (doc/numa.md). */
 typedef enum tsr_numa { TSR_NUMA_NONE = 0, TSR_NUMA_INTERLEAVE } tsr_numa;
 typedef enum tsr_huge_pages { TSR_HUGE_PAGES_AUTO = 0, TSR_HUGE_PAGES_ON, TSR_HUGE_PAGES_OFF } tsr_huge_pages; /* on: or memory_note says why not */
-
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     tsr_amx amx;
@@ -110,9 +104,7 @@ typedef struct tsr_model_params {
     tsr_progress_fn progress; /* may be NULL */
     void *progress_user;
 } tsr_model_params;
-
 tsr_model_params tsr_model_params_default(void);
-
 /* Opens a GGUF file (for a split model: its first file). params may be NULL. */
 tsr_model *tsr_model_open(const char *path, const tsr_model_params *params, tsr_error *err);
 void tsr_model_close(tsr_model *model); /* close its sessions and samplers first; NULL is fine */
@@ -135,7 +127,6 @@ typedef struct tsr_model_info {
     int n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, n_expert, n_expert_used;
     bool has_chat_template;
 } tsr_model_info;
-
 void tsr_model_get_info(const tsr_model *model, tsr_model_info *out);
 
 /* Waits until the packed weights are in the cache, as tsr_model_close does; fails with the reason why they are not. progress may be NULL. */
@@ -170,7 +161,6 @@ typedef struct tsr_tensor_info {
     const char *reason;        /* why it is not in a faster buffer, or "" */
     uint64_t buffer_bytes;     /* that it takes there; n_bytes where it stays in the file's mapping */
 } tsr_tensor_info;
-
 size_t tsr_model_n_tensors(const tsr_model *model);
 bool tsr_model_tensor(const tsr_model *model, size_t i, tsr_tensor_info *out);
 
@@ -224,7 +214,6 @@ typedef struct tsr_session_params {
     int n_threads_prompt; /* for more than 8 tokens in a pass; 0 = n_threads */
     tsr_kv_type kv_k, kv_v;
 } tsr_session_params;
-
 tsr_session_params tsr_session_params_default(void);
 tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *params, tsr_error *err);
 void tsr_session_close(tsr_session *s);
@@ -259,7 +248,6 @@ typedef struct tsr_session_stats {
     uint64_t n_jobs, n_barriers;          /* of the threads: jobs run together, and barriers inside them */
     int n_threads, n_threads_prompt;      /* in use */
 } tsr_session_stats;
-
 void tsr_session_get_stats(const tsr_session *s, tsr_session_stats *out);
 
 /* Where the time of evals goes, by kind of operation. Counting starts at zero when it is switched on; it is off at first. */
@@ -268,7 +256,6 @@ typedef struct tsr_profile_entry {
     double seconds;
     uint64_t calls;
 } tsr_profile_entry;
-
 void tsr_session_profile(tsr_session *s, bool on);
 bool tsr_session_profile_entry(const tsr_session *s, size_t i, tsr_profile_entry *out); /* i = 0 .. until false */
 
@@ -277,7 +264,6 @@ typedef struct tsr_cost {
     double ops;                     /* of products and attention; a multiplication and an addition are 2 */
     double weight_bytes, kv_bytes;  /* weights as they lie in memory, each read once: of experts those that tokens choose (a mean) */
 } tsr_cost;
-
 /* Of n tokens at positions pos .. pos + n - 1, at most n_batch of them, with n_logits rows of logits. */
 void tsr_session_cost(const tsr_session *s, size_t pos, size_t n, size_t n_logits, tsr_cost *out);
 
@@ -302,7 +288,6 @@ typedef struct tsr_sampler_params {
     const tsr_logit_bias *logit_bias;
     size_t n_logit_bias;
 } tsr_sampler_params;
-
 /* Defaults: temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, everything else off. */
 tsr_sampler_params tsr_sampler_params_default(void);
 typedef struct tsr_sampler tsr_sampler;
@@ -344,7 +329,6 @@ typedef struct tsr_quantize_params {
     void (*on_tensor)(void *user, const char *name, const char *from, const char *to, uint64_t bytes_in, uint64_t bytes_out);
     void *on_tensor_user;
 } tsr_quantize_params;
-
 tsr_quantize_params tsr_quantize_params_default(void);
 /* Reads in_path (split files too), writes out_path through a temporary file that is renamed when complete. */
 tsr_code tsr_quantize(const char *in_path, const char *out_path, const tsr_quantize_params *params, tsr_error *err);
@@ -356,14 +340,12 @@ const char *tsr_quantize_type(size_t i, const char **description);
 /* Measures products of random weights, and in the same run what the hardware can do at most. Holds threads and the last
  * weights, which the next measurement uses again when they are the same. One thread at a time may use it. */
 typedef struct tsr_bench tsr_bench;
-
 typedef struct tsr_bench_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
     tsr_amx amx;
     int n_threads;            /* 0 = physical cores this process may use */
     uint64_t max_memory;      /* bytes that may be in use; 0 = half of what is available */
 } tsr_bench_params;
-
 tsr_bench *tsr_bench_open(const tsr_bench_params *params, tsr_error *err); /* params may be NULL: all 0 */
 void tsr_bench_close(tsr_bench *b);
 const char *tsr_bench_amx_note(const tsr_bench *b); /* as tsr_model_info.amx_note */
@@ -381,7 +363,6 @@ typedef struct tsr_bench_product {
     tsr_progress_fn progress; /* between samples, in samples; may be NULL */
     void *progress_user;
 } tsr_bench_product;
-
 /* A peak is what a loop of nothing but that arithmetic on registers, or of reading memory, reaches on the same threads
  * between the samples; 0: there is no such loop on this tier (16 bits), or no memory for it. Rates are per second. */
 typedef struct tsr_bench_result {
@@ -401,7 +382,6 @@ typedef struct tsr_bench_result {
     const char *tier, *layout, *path, *kernel; /* path: "narrow", "integer", "wide" or "host" */
     int n_threads;
 } tsr_bench_result;
-
 /* TSR_E_ARG: product makes no sense, or the format's blocks do not fit k; TSR_E_LIMIT: needs more than max_memory; TSR_E_UNSUPPORTED: the kernel
  * computed something else than the product (a bug). *out is only written on success; its strings live as long as the process. */
 tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_result *out, tsr_error *err);
@@ -412,7 +392,6 @@ typedef struct tsr_bench_peaks_info {
     double int8, half, f32, read;
     const char *int8_name, *half_name, *f32_name;
 } tsr_bench_peaks_info;
-
 tsr_code tsr_bench_get_peaks(tsr_bench *b, int n_samples, tsr_bench_peaks_info *out, tsr_error *err);
 
 #ifdef __cplusplus
