@@ -21,6 +21,8 @@ struct tsr_session {
     float *logits;        /* [n_batch, n_vocab]; pages are touched only when rows are asked for */
     size_t logits_bytes;
     size_t n_logits;      /* rows of the last eval */
+    tsr_span *spans;      /* [n_batch] of batches that it is the first session of, and their */
+    tsr_token *tokens;    /* [n_batch] */
     atomic_bool cancel;
     tsr_session_stats stats;
 };
@@ -63,7 +65,10 @@ static tsr_code open_parts(tsr_session *s, const tsr_session_params *p, tsr_erro
     if (!tsr_mul_size((size_t)p->n_batch * sizeof(float), (size_t)net->hparams.n_vocab, &s->logits_bytes))
         return tsr_fail(err, TSR_E_LIMIT, "the logits of %d tokens are too large; use a smaller batch", p->n_batch);
     s->logits = tsr_memory_reserve(s->logits_bytes, err);
-    return s->logits ? TSR_OK : TSR_E_NOMEM;
+    if (!s->logits) return TSR_E_NOMEM;
+    s->spans = calloc((size_t)p->n_batch, sizeof *s->spans);
+    s->tokens = calloc((size_t)p->n_batch, sizeof *s->tokens);
+    return s->spans && s->tokens ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory");
 }
 
 tsr_session *tsr_session_open(const tsr_model *model, const tsr_session_params *params, tsr_error *err) {
@@ -91,6 +96,8 @@ void tsr_session_close(tsr_session *s) {
     tsr_forward_close(&s->forward);
     tsr_kv_close(&s->kv);
     tsr_memory_free(s->logits, s->logits_bytes);
+    free(s->spans);
+    free(s->tokens);
     if (s->pool) tsr_pool_close(s->pool);
     free(s);
 }
@@ -212,20 +219,16 @@ static tsr_code check_batch(const tsr_batch_item *items, size_t n_items, size_t 
     return TSR_OK;
 }
 
-/* The spans of a batch and its tokens side by side: [n_items] and [total], one block. */
-static tsr_span *join(const tsr_batch_item *items, size_t n_items, size_t total, tsr_token **tokens) {
-    tsr_span *spans = malloc(n_items * sizeof *spans + total * sizeof **tokens);
-    if (!spans) return NULL;
-    *tokens = (tsr_token *)(spans + n_items);
+/* The spans of a batch and its tokens side by side, in the first session's memory. */
+static void join(const tsr_batch_item *items, size_t n_items, tsr_span *spans, tsr_token *tokens) {
     size_t row = 0;
     for (size_t i = 0; i < n_items; i++) {
         tsr_session *s = items[i].session;
-        memcpy(*tokens + row, items[i].tokens, items[i].n * sizeof **tokens);
+        memcpy(tokens + row, items[i].tokens, items[i].n * sizeof *tokens);
         spans[i] = (tsr_span){.kv = &s->kv, .pos = (int64_t)s->length, .row = (int64_t)row, .rows = (int64_t)items[i].n,
                               .n_logits = (int64_t)wanted_rows(&items[i])};
         row += items[i].n;
     }
-    return spans;
 }
 
 /* Every session's rows of logits go where it looks for them: the first's are there. */
@@ -244,18 +247,15 @@ static void hand_out(const tsr_batch_item *items, size_t n_items, double elapsed
 
 tsr_code tsr_session_eval_batch(const tsr_batch_item *items, size_t n_items, tsr_error *err) {
     size_t total = 0;
-    tsr_token *tokens;
     tsr_code code = check_batch(items, n_items, &total, err);
     if (code != TSR_OK) return code;
     tsr_session *first = items[0].session;
-    tsr_span *spans = join(items, n_items, total, &tokens);
-    if (!spans) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
+    join(items, n_items, first->spans, first->tokens); /* no more than tokens, of which there are n_batch */
     double start = seconds();
     for (size_t i = 0; i < n_items; i++) items[i].session->n_logits = 0;
     atomic_store(&first->cancel, false);
     use_threads(first, total);
-    code = tsr_forward_run(&first->forward, tokens, spans, (int64_t)n_items, first->logits, err);
-    free(spans);
+    code = tsr_forward_run(&first->forward, first->tokens, first->spans, (int64_t)n_items, first->logits, err);
     if (code == TSR_OK) code = tsr_model_check_files(first->model, err);
     if (code == TSR_OK) hand_out(items, n_items, seconds() - start);
     return code;

@@ -10,7 +10,6 @@
 #include "kernels/matmul_plan.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 
 enum {
     NARROW_BYTES = 8192,  /* of weights: a narrow item has at least so many */
@@ -152,11 +151,21 @@ static int64_t unit_cost(const tsr_part *part) {
     return part->n_w * (is_narrow(part) ? TSR_PANEL : TSR_STRIP_COLUMNS) * part->w[0].k * (part->in->rows + READING_ROWS);
 }
 
-static int by_cost(const void *a, const void *b) {
-    const tsr_part *x = a, *y = b;
+/* Does part x come before y? The largest items first. */
+static bool goes_before(const tsr_part *x, const tsr_part *y) {
     int64_t cost_x = x->unit * unit_cost(x), cost_y = y->unit * unit_cost(y);
-    if (cost_x != cost_y) return cost_x > cost_y ? -1 : 1;
-    return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x->out > y->out) - (x->out < y->out);
+    if (cost_x != cost_y) return cost_x > cost_y;
+    return x->first != y->first ? x->first < y->first : x->out < y->out;
+}
+
+/* By insertion: there are few parts, and qsort would allocate. */
+static void sort_parts(tsr_part *parts, int64_t n) {
+    for (int64_t i = 1; i < n; i++) {
+        tsr_part part = parts[i];
+        int64_t at = i;
+        for (; at > 0 && goes_before(&part, &parts[at - 1]); at--) parts[at] = parts[at - 1];
+        parts[at] = part;
+    }
 }
 
 /* Cuts all parts into items of about the same cost: large ones read activations less often, small ones keep all threads busy to the end. */
@@ -178,7 +187,7 @@ static void cut(packed_job *job) {
         part->unit = min64(share / unit_cost(part), most);
         if (part->unit < 1) part->unit = 1;
     }
-    if (job->n_parts > 1) qsort(job->parts, (size_t)job->n_parts, sizeof *job->parts, by_cost);
+    sort_parts(job->parts, job->n_parts);
     for (int64_t i = 0; i < job->n_parts; i++) {
         job->parts[i].first_item = job->n_items;
         job->n_items += (job->parts[i].count + job->parts[i].unit - 1) / job->parts[i].unit;
