@@ -154,7 +154,10 @@ static bool keep(run *r, test_result *t) {
     test_result *tests = t->n_samples ? realloc(r->tests, (r->n_tests + 1) * sizeof *tests) : NULL;
     if (!tests) {
         free(t->samples_ns);
-        if (t->n_samples) say_error("out of memory");
+        if (t->n_samples) {
+            say_error("out of memory");
+            r->status = EXIT_FAILED;
+        }
         return t->n_samples == 0;
     }
     r->tests = tests;

@@ -2,6 +2,7 @@
 #include "cli/engine.h"
 
 #include "cli/interrupt.h"
+#include "cli/io.h"
 #include "cli/numbers.h"
 #include "cli/placement.h"
 #include "cli/term.h"
@@ -146,7 +147,7 @@ static void finish_cache(engine *e) {
     tsr_error err = {0};
     if (!e->model) return;
     interrupt_clear(); /* what it ended was the answer, */
-    fflush(stdout);    /* which need not wait */
+    out_write("", 0);  /* which need not wait */
     progress_start(&bar, "keeping packed weights for the next start", "B");
     tsr_code code = tsr_model_cache_wait(e->model, on_load, &bar, &err);
     progress_end(&bar);

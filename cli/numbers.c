@@ -60,7 +60,7 @@ bool parse_numbers(const char *name, const char *list, int64_t least, int64_t mo
                 return false;
             }
             out->items[out->n++] = v;
-            if (v > last / (factor > 1 ? factor : 1) && factor > 1) break; /* the next one could wrap */
+            if (factor > 1 ? v > last / factor : v > last - step) break; /* the next one could wrap */
         }
     }
     return true;

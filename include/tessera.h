@@ -225,7 +225,7 @@ typedef enum tsr_logits { TSR_LOGITS_NONE = 0, TSR_LOGITS_LAST, TSR_LOGITS_ALL }
 tsr_code tsr_session_eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err);
 /* One pass over tokens of several sessions of one model, each of which gets what tsr_session_eval would give it, at a fraction of the time: the
  * weights are read once for all. A session may occur once. Threads and working memory are the first session's, whose n_batch holds all tokens
- * together. On failure all sequences are as before. */
+ * together, and it is the one to cancel. On failure all sequences are as before. */
 typedef struct tsr_batch_item {
     tsr_session *session;
     const tsr_token *tokens;

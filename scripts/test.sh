@@ -129,9 +129,14 @@ wait_background
 # ---- tests: the long ones first, so that the slots end together
 shopt -s nullglob
 if [ -n "${ok[build-release]:-}" ]; then
-    [ -n "${ok[venv]:-}" ] &&
-        counted_job pytest env TSR_BUILD_DIR="$PWD/build/release" build/venv/bin/python -m pytest -q -ra \
-            -p no:cacheprovider --junit-xml="$logs/pytest.xml" tests/py
+    py=(tests/py/test_*.py)
+    for half in 0 1; do # every second file each
+        files=()
+        for ((i = half; i < ${#py[@]}; i += 2)); do files+=("${py[i]}"); done
+        [ -n "${ok[venv]:-}" ] &&
+            counted_job "pytest-$half" env TSR_BUILD_DIR="$PWD/build/release" build/venv/bin/python -m pytest -q -ra --durations=15 \
+                -p no:cacheprovider --junit-xml="$logs/pytest-$half.xml" "${files[@]}"
+    done
     counted_job ctest-release ctest --test-dir build/release --output-junit "$logs/ctest-release.xml"
 fi
 [ -n "${ok[build-asan]:-}" ] &&

@@ -1,6 +1,7 @@
 #include "buffer/cache_dir.h"
 
 #include <dirent.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -264,9 +265,9 @@ bool tsr_cache_limit(const tsr_cache_dir *d, uint64_t *limit) {
         char *end;
         unsigned long long n = strtoull(text, &end, 10);
         static const char units[] = "KMGT";
-        const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+        const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
         int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-        if (end == text || *text == '-' || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift) return false;
+        if (!isdigit((unsigned char)*text) || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift) return false;
         *limit = (uint64_t)n << shift;
         return true;
     }

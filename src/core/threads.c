@@ -184,7 +184,7 @@ static void make_way(tsr_pool *p) {
     int cpu = sched_getcpu();
     if (cpu == p->caller_cpu || p->free_cpu < 0) return;
     p->caller_cpu = cpu;
-    for (int i = 1; i < p->n; i++) {
+    for (int i = 1; i < p->n_threads; i++) { /* parked ones too */
         struct worker *w = &p->workers[i];
         if (w->cpu != cpu) continue;
         w->cpu = p->free_cpu;

@@ -132,6 +132,7 @@ tsr_model *tsr_model_open(const char *path, const tsr_model_params *params, tsr_
     }
     if (open_parts(m, path, &p, err) == TSR_OK) return m;
     if (m->gguf) name_file(m->gguf, err); /* else the file could not be opened, or has no part in the error */
+    if (m->net) m->net->weights.complete = false; /* no waiting for its cache file */
     tsr_model_close(m);
     return NULL;
 }

@@ -140,7 +140,7 @@ typedef struct tsr_kernels {
 
     /* Packed weights times float activations, many rows; NULL for types without a packed layout. */
     const tsr_wide *wide[TSR_TYPE_COUNT];
-    /* The same for attention, by the type of the KV cache: F32, F16, BF16 and Q8_0 (attention.h). wide_f32 rounds nothing, and its strip of
+    /* The same for attention, by the type of the KV cache: F32, F16, BF16 and Q8_0 (attention.h), with row_tile_extra 0. wide_f32 rounds nothing, and its strip of
      * TSR_F32 takes panels that are laid out as B. */
     const tsr_wide *wide_attention[TSR_TYPE_COUNT], *wide_f32;
 

@@ -1,6 +1,7 @@
 /* kv.c: storing keys and values (kv.h). */
 #include "kernels/kv.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -49,10 +50,16 @@ void tsr_kv_head_place(tsr_kv_head *h, uint8_t *k, uint8_t *v) {
 
 enum { CHUNK = 256 }; /* elements at a time */
 
-/* x[n] as 16-bit elements */
+/* x[n] as 16-bit elements, n <= CHUNK. What is finite stays so: tokens that do not see a position still multiply its value, with 0. */
 static void to_half(const tsr_kernels *kern, tsr_type type, const float *x, int64_t n, uint16_t *out) {
-    if (type == TSR_F16) kern->f32_to_f16(x, out, n);
-    else kern->f32_to_bf16(x, out, n);
+    const float most = 65504.0f; /* of f16 */
+    float clamped[CHUNK];
+    if (type == TSR_BF16) {
+        kern->f32_to_bf16(x, out, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) clamped[i] = x[i] > most && x[i] <= FLT_MAX ? most : x[i] < -most && x[i] >= -FLT_MAX ? -most : x[i];
+    kern->f32_to_f16(clamped, out, n);
 }
 
 /* Column c of a panel, all k, from 16-bit elements of which two k share a lane of 4 bytes. */
@@ -80,7 +87,7 @@ static uint16_t quantize8(const float x[TSR_BLOCK_K], int codes[TSR_BLOCK_K]) {
         most = fmaxf(most, fabsf(x[i]));
         finite = finite && isfinite(x[i]);
     }
-    float inverse = finite && most > 0.0f ? 127.0f / most : 0.0f;
+    float inverse = finite && most > TSR_ACT8_SMALL ? 127.0f / most : 0.0f;
     for (int i = 0; i < TSR_BLOCK_K; i++) codes[i] = finite ? (int)roundf(x[i] * inverse) : 1;
     return tsr_f32_to_f16(finite ? most / 127.0f : NAN);
 }

@@ -3,8 +3,6 @@
  * weight is dequantised once per call, whatever m is. Strips are handed out dynamically. */
 #include "kernels/matmul.h"
 
-#include <immintrin.h>
-
 typedef struct strip_job {
     const tsr_kernels *kern;
     tsr_pool *pool;
@@ -18,40 +16,24 @@ typedef struct strip_job {
     size_t scratch_bytes; /* of one thread */
 } strip_job;
 
-enum { DOT_ROWS = 2 }; /* up to so many rows of activations, f32 weights (routers) are read once, as they lie */
-
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Few rows times `rows` rows of f32 weights, from row0 on. Each row asks for the next. */
-static void dot_rows(const tsr_kernels *kern, const tsr_matrix *w, int64_t row0, int64_t rows, const float *x, int64_t ldx, int64_t m,
-                     float *y, int64_t ldy, bool add) {
-    enum { LINE = 64 };
-    for (int64_t j = row0; j < row0 + rows; j++) {
-        const uint8_t *row = (const uint8_t *)w->data + (size_t)j * w->row_bytes;
-        for (size_t at = 0; at < w->row_bytes; at += LINE) _mm_prefetch((const char *)row + w->row_bytes + at, _MM_HINT_T1);
-        for (int64_t i = 0; i < m; i++) {
-            float dot = kern->dot_f32(x + i * ldx, (const float *)(const void *)row, w->k);
-            y[i * ldy + j] = add ? y[i * ldy + j] + dot : dot;
-        }
-    }
-}
 
 void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,
                           float *y, int64_t ldy, bool add, float *scratch) {
     const tsr_type_info *type = tsr_type_get(w->type);
     int64_t row0 = strip * TSR_STRIP_ROWS, rows = min64(TSR_STRIP_ROWS, w->n - row0);
-    if (w->type == TSR_F32 && m <= DOT_ROWS) {
-        dot_rows(kern, w, row0, rows, x, ldx, m, y, ldy, add);
-        return;
-    }
     for (int64_t k0 = 0; k0 < w->k; k0 += TSR_STRIP_COLS) { /* a multiple of every block length */
         int64_t k = min64(TSR_STRIP_COLS, w->k - k0);
         size_t offset = (size_t)row0 * w->row_bytes + (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
         const uint8_t *blocks = (const uint8_t *)w->data + offset;
-        for (int64_t r = 0; r < rows; r++) kern->dequantize[w->type](blocks + (size_t)r * w->row_bytes, scratch + r * TSR_STRIP_COLS, k);
+        bool as_is = w->type == TSR_F32; /* routers */
+        const float *b = as_is ? (const float *)(const void *)blocks : scratch;
+        int64_t ldb = as_is ? (int64_t)(w->row_bytes / sizeof(float)) : TSR_STRIP_COLS;
+        for (int64_t r = 0; r < rows && !as_is; r++)
+            kern->dequantize[w->type](blocks + (size_t)r * w->row_bytes, scratch + r * TSR_STRIP_COLS, k);
         for (int64_t i = 0; i < m; i += kern->tile_m)
             for (int64_t j = 0; j < rows; j += kern->tile_n)
-                kern->tile_f32(x + i * ldx + k0, ldx, scratch + j * TSR_STRIP_COLS, TSR_STRIP_COLS, k,
+                kern->tile_f32(x + i * ldx + k0, ldx, b + j * ldb, ldb, k,
                                y + i * ldy + row0 + j, ldy, (int)min64(kern->tile_m, m - i), (int)min64(kern->tile_n, rows - j),
                                add || k0 > 0);
     }

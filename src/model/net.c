@@ -35,6 +35,7 @@ tsr_net *tsr_net_open(const tsr_gguf *g, int64_t n_vocab, const tsr_load *load, 
     if (code == TSR_OK) code = tsr_weights_bind(g, &net->hparams, load, &net->weights, err);
     if (code == TSR_OK) code = init_ropes(net, err);
     if (code == TSR_OK) return net;
+    net->weights.complete = false;
     tsr_net_close(net);
     return NULL;
 }

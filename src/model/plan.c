@@ -11,7 +11,7 @@ typedef struct region {
     size_t count;
 } region;
 
-enum { MAX_REGIONS = 24, SPLIT_ITEMS = 8 /* tokens times KV heads per thread up to which attention is split over segments */ };
+enum { MAX_REGIONS = 24, SPLIT_ITEMS = 8 /* tokens times KV heads per thread up to which attention is split over segments */, MOST_SPLIT = 64 };
 
 typedef struct plan {
     region regions[MAX_REGIONS];
@@ -39,7 +39,7 @@ static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
     if (p->overflow) return tsr_fail(err, TSR_E_LIMIT, "the working memory for this context and batch size is too large");
     f->work = tsr_memory_alloc(total, err);
     if (!f->work) {
-        tsr_fail_prefix(err, "working memory for batches of %lld tokens (a smaller batch needs less)", (long long)f->n_batch);
+        tsr_fail_prefix(err, "working memory for batches of %lld tokens (a smaller batch or context needs less)", (long long)f->n_batch);
         return TSR_E_NOMEM;
     }
     f->work_bytes = total;
@@ -82,7 +82,7 @@ static void want_partials(plan *p, tsr_forward *f, int64_t n_ctx) {
     const tsr_hparams *h = &f->net->hparams;
     int64_t threads = tsr_pool_size(f->pool), segments = (n_ctx - 1) / TSR_ATTENTION_SEGMENT + 1;
     f->partial_floats = tsr_attention_partial_floats(h->n_head / h->n_head_kv, h->head_v);
-    f->split_items = SPLIT_ITEMS * threads;
+    f->split_items = largest(SPLIT_ITEMS * threads < MOST_SPLIT ? SPLIT_ITEMS * threads : MOST_SPLIT, threads);
     want(p, &f->partials, 2 * threads + f->split_items * segments, f->partial_floats);
 }
 

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { K = 512, N = 53, EXPERTS = 3, ROWS = TSR_ACT8_ALONE, OUT_FLOATS = 2 * EXPERTS * ROWS * N };
+enum { K = 1280 /* more than f32 products sum at a time */, N = 53, EXPERTS = 3, ROWS = TSR_ACT8_ALONE, OUT_FLOATS = 2 * EXPERTS * ROWS * N };
 
 typedef struct setting {
     const tsr_kernels *kern;
