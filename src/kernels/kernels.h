@@ -107,10 +107,6 @@ typedef struct tsr_kernels {
     float (*softmax_step)(float *x, int64_t n, float scale, float cap, float *max, float *sum);
     /* y[n] += a * x[n] */
     void (*axpy_f32)(float a, const float *x, float *y, int64_t n);
-    void (*axpy_f16)(float a, const uint16_t *x, float *y, int64_t n);
-    /* sum of a[n] * b[n] */
-    float (*dot_f32)(const float *a, const float *b, int64_t n);
-    float (*dot_f16)(const float *a, const uint16_t *b, int64_t n);
     /* round to nearest even */
     void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
     void (*f32_to_bf16)(const float *x, uint16_t *y, int64_t n);

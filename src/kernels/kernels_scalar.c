@@ -69,22 +69,6 @@ static void axpy_f32__scalar(float a, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
-static void axpy_f16__scalar(float a, const uint16_t *x, float *y, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] += a * tsr_f16_to_f32(x[i]);
-}
-
-static float dot_f32__scalar(const float *a, const float *b, int64_t n) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
-    return (float)sum;
-}
-
-static float dot_f16__scalar(const float *a, const uint16_t *b, int64_t n) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * tsr_f16_to_f32(b[i]);
-    return (float)sum;
-}
-
 static void f32_to_f16__scalar(const float *x, uint16_t *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = tsr_f32_to_f16(x[i]);
 }
@@ -105,9 +89,6 @@ void tsr_kernels_fill_scalar(tsr_kernels *k) {
     k->softmax = softmax__scalar;
     k->softmax_step = softmax_step__scalar;
     k->axpy_f32 = axpy_f32__scalar;
-    k->axpy_f16 = axpy_f16__scalar;
-    k->dot_f32 = dot_f32__scalar;
-    k->dot_f16 = dot_f16__scalar;
     k->f32_to_f16 = f32_to_f16__scalar;
     k->f32_to_bf16 = f32_to_bf16__scalar;
 }

@@ -60,54 +60,26 @@ static void check_tile(check *c) {
     check_report(c, c->kern->tile_name, seconds, 2.0 * m * n * BENCH_K, "flop");
 }
 
-static uint16_t *halves(check *c, const float *x, int64_t n) {
-    uint16_t *h = check_operand(c, n, sizeof *h);
-    for (int64_t i = 0; i < n; i++) h[i] = tsr_f32_to_f16(x[i]);
-    return h;
-}
-
-static void dot_case(check *c, int64_t n, check_fill fill, bool f16) {
-    float *a = check_floats(c, n, fill), *b = check_floats(c, n, CHECK_NORMAL);
-    uint16_t *h = halves(c, b, n);
-    double want = 0.0, magnitude = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        double product = (double)a[i] * (f16 ? tsr_f16_to_f32(h[i]) : b[i]);
-        want += product;
-        magnitude += fabs(product);
-    }
-    double got = f16 ? c->kern->dot_f16(a, h, n) : c->kern->dot_f32(a, b, n);
-    check_near(c, got, want, sum_bound(n, magnitude), "dot", n);
-    check_release(c);
-}
-
-static void axpy_case(check *c, int64_t n, check_fill fill, bool f16) {
+static void axpy_case(check *c, int64_t n, check_fill fill) {
     float *x = check_floats(c, n, fill == CHECK_TINY || fill == CHECK_HUGE ? CHECK_NORMAL : fill), *y = check_floats(c, n, fill);
-    uint16_t *h = halves(c, x, n);
     double want[300];
     float a = (float)(check_uniform(c) * 4.0 - 2.0);
-    for (int64_t i = 0; i < n; i++) want[i] = y[i] + (double)a * (f16 ? tsr_f16_to_f32(h[i]) : x[i]);
+    for (int64_t i = 0; i < n; i++) want[i] = y[i] + (double)a * x[i];
     double bounds[300];
     for (int64_t i = 0; i < n; i++) bounds[i] = 0x1p-23 * (fabs((double)y[i]) + fabs(want[i] - y[i])) + 1e-37;
-    if (f16) c->kern->axpy_f16(a, h, y, n);
-    else c->kern->axpy_f32(a, x, y, n);
+    c->kern->axpy_f32(a, x, y, n);
     for (int64_t i = 0; i < n; i++) check_near(c, y[i], want[i], bounds[i], "axpy", i);
     check_release(c);
 }
 
-typedef void (*length_case)(check *c, int64_t n, check_fill fill, bool f16);
-
-static void all_lengths(check *c, const char *name, length_case fn, bool f16) {
-    if (!check_selected(c, name)) return;
+static void check_axpy(check *c) {
     for (int64_t n = 0; n <= 70; n++)
-        for (int fill = 0; fill < CHECK_FILLS; fill++) fn(c, n, (check_fill)fill, f16);
-    for (int64_t n = 250; n < 260; n++) fn(c, n, CHECK_NORMAL, f16);
-    check_report(c, name, 0.0, 0.0, "");
+        for (int fill = 0; fill < CHECK_FILLS; fill++) axpy_case(c, n, (check_fill)fill);
+    for (int64_t n = 250; n < 260; n++) axpy_case(c, n, CHECK_NORMAL);
+    check_report(c, "axpy_f32", 0.0, 0.0, "");
 }
 
 void check_f32_kernels(check *c) {
     if (check_selected(c, c->kern->tile_name)) check_tile(c);
-    all_lengths(c, "dot_f32", dot_case, false);
-    all_lengths(c, "dot_f16", dot_case, true);
-    all_lengths(c, "axpy_f32", axpy_case, false);
-    all_lengths(c, "axpy_f16", axpy_case, true);
+    if (check_selected(c, "axpy_f32")) check_axpy(c);
 }

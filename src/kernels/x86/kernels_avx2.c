@@ -179,14 +179,6 @@ static float softmax_step__avx2(float *x, int64_t n, float scale, float cap, flo
     return factor;
 }
 
-/* The half floats that exist when `left` remain at x; zeros beyond. */
-static inline __m256 load_f16(const uint16_t *x, int64_t left) {
-    if (left >= 8) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
-    uint16_t part[8] = {0};
-    memcpy(part, x, (size_t)left * sizeof *x);
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)part));
-}
-
 static void axpy_f32__avx2(float a, const float *x, float *y, int64_t n) {
     __m256 va = _mm256_set1_ps(a);
     for (int64_t i = 0; i < n; i += 8) {
@@ -194,30 +186,6 @@ static void axpy_f32__avx2(float a, const float *x, float *y, int64_t n) {
         __m256 r = _mm256_fmadd_ps(va, _mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(y + i, mask));
         _mm256_maskstore_ps(y + i, mask, r);
     }
-}
-
-static void axpy_f16__avx2(float a, const uint16_t *x, float *y, int64_t n) {
-    __m256 va = _mm256_set1_ps(a);
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256i mask = lanes(n - i);
-        _mm256_maskstore_ps(y + i, mask, _mm256_fmadd_ps(va, load_f16(x + i, n - i), _mm256_maskload_ps(y + i, mask)));
-    }
-}
-
-static float dot_f32__avx2(const float *a, const float *b, int64_t n) {
-    __m256 sum = _mm256_setzero_ps();
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256i mask = lanes(n - i);
-        sum = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, mask), _mm256_maskload_ps(b + i, mask), sum);
-    }
-    return reduce_add(sum);
-}
-
-static float dot_f16__avx2(const float *a, const uint16_t *b, int64_t n) {
-    __m256 sum = _mm256_setzero_ps();
-    for (int64_t i = 0; i < n; i += 8)
-        sum = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, lanes(n - i)), load_f16(b + i, n - i), sum);
-    return reduce_add(sum);
 }
 
 static void f32_to_f16__avx2(const float *x, uint16_t *y, int64_t n) {
@@ -241,8 +209,5 @@ void tsr_kernels_fill_avx2(tsr_kernels *k) {
     k->softmax = softmax__avx2;
     k->softmax_step = softmax_step__avx2;
     k->axpy_f32 = axpy_f32__avx2;
-    k->axpy_f16 = axpy_f16__avx2;
-    k->dot_f32 = dot_f32__avx2;
-    k->dot_f16 = dot_f16__avx2;
     k->f32_to_f16 = f32_to_f16__avx2;
 }

@@ -188,10 +188,6 @@ static float softmax_step__avx512(float *x, int64_t n, float scale, float cap, f
     return factor;
 }
 
-static inline __m512 load_f16(const uint16_t *x, __mmask16 mask) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, x));
-}
-
 static void axpy_f32__avx512(float a, const float *x, float *y, int64_t n) {
     __m512 va = _mm512_set1_ps(a);
     for (int64_t i = 0; i < n; i += 16) {
@@ -199,33 +195,6 @@ static void axpy_f32__avx512(float a, const float *x, float *y, int64_t n) {
         __m512 r = _mm512_fmadd_ps(va, _mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
         _mm512_mask_storeu_ps(y + i, mask, r);
     }
-}
-
-static void axpy_f16__avx512(float a, const uint16_t *x, float *y, int64_t n) {
-    __m512 va = _mm512_set1_ps(a);
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = lanes(n - i);
-        __m512 r = _mm512_fmadd_ps(va, load_f16(x + i, mask), _mm512_maskz_loadu_ps(mask, y + i));
-        _mm512_mask_storeu_ps(y + i, mask, r);
-    }
-}
-
-static float dot_f32__avx512(const float *a, const float *b, int64_t n) {
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = lanes(n - i);
-        sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i), sum);
-    }
-    return _mm512_reduce_add_ps(sum);
-}
-
-static float dot_f16__avx512(const float *a, const uint16_t *b, int64_t n) {
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = lanes(n - i);
-        sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), load_f16(b + i, mask), sum);
-    }
-    return _mm512_reduce_add_ps(sum);
 }
 
 static void f32_to_f16__avx512(const float *x, uint16_t *y, int64_t n) {
@@ -247,8 +216,5 @@ void tsr_kernels_fill_avx512(tsr_kernels *k) {
     k->softmax = softmax__avx512;
     k->softmax_step = softmax_step__avx512;
     k->axpy_f32 = axpy_f32__avx512;
-    k->axpy_f16 = axpy_f16__avx512;
-    k->dot_f32 = dot_f32__avx512;
-    k->dot_f16 = dot_f16__avx512;
     k->f32_to_f16 = f32_to_f16__avx512;
 }
