@@ -13,7 +13,7 @@ typedef struct tsr_attention {
     const tsr_kernels *kern;
     bool exact;            /* f32 throughout (keys and values as they are stored) */
     const tsr_kv_head *kv;
-    int64_t pos, tokens;   /* the tokens are at positions pos, pos + 1, ... and their keys and values are stored */
+    int64_t pos;           /* of token 0; the tokens follow, and their keys and values are stored */
     int64_t heads;         /* that share the keys and values: 1.. */
     int64_t window;        /* a token sees so many positions, itself the last; 0: all */
     float scale, softcap;  /* score = scale * q k, or with softcap > 0 softcap * tanh(that / softcap) */
@@ -22,6 +22,11 @@ typedef struct tsr_attention {
     float *out;            /* token t, head h: out + t * ldo + h * Dv */
     int64_t ldo;
 } tsr_attention;
+
+/* The record that multiplies, or unpacks, keys or values of a type of cache. */
+static inline const tsr_wide *tsr_attention_wide(const tsr_attention *a, tsr_type type) {
+    return a->exact ? a->kern->wide_f32 : a->kern->wide_attention[type];
+}
 
 /* Fewer tokens than this are better off one by one. */
 enum { TSR_ATTENTION_BLOCK_MIN = 9 };

@@ -56,10 +56,9 @@ size_t tsr_attention_block_bytes(int64_t heads, int64_t dim_k, int64_t dim_v) {
 }
 
 static void open_block(block *b, const tsr_attention *a, int64_t first, int64_t n, uint8_t *scratch) {
-    const tsr_kernels *kern = a->kern;
     *b = (block){.a = a, .first = first, .n = n, .token_tiles = (n + TILE_ROWS - 1) / TILE_ROWS};
-    b->wide_k = a->exact ? kern->wide_f32 : kern->wide_attention[a->kv->type_k];
-    b->wide_v = a->exact ? kern->wide_f32 : kern->wide_attention[a->kv->type_v];
+    b->wide_k = tsr_attention_wide(a, a->kv->type_k);
+    b->wide_v = tsr_attention_wide(a, a->kv->type_v);
     b->tiles = b->token_tiles * a->heads;
     b->q_stride = (size_t)(TILE_ROWS * round_up(a->kv->dim_k, TSR_BLOCK_K)) * (size_t)b->wide_k->elem_bytes;
     b->p_stride = (size_t)TILE_ROWS * CHUNK * (size_t)b->wide_v->elem_bytes;
@@ -154,36 +153,30 @@ static void weigh(const block *b, int64_t tile, int64_t begin, int64_t n) {
     b->wide_v->pack_rows(b->rows, n, (int)tokens, n, b->p + (size_t)tile * b->p_stride);
 }
 
-/* O += P V for tiles [from, to) and n positions from `begin` on. */
-static void mix(const block *b, int64_t begin, int64_t n, int64_t from, int64_t to) {
-    const tsr_packed *v = &b->a->kv->v;
-    int64_t panels = tsr_packed_panels(v);
-    tsr_wide_job job = {.w = v, .block = begin / TSR_BLOCK_K, .blocks = n / TSR_BLOCK_K, .b = b->b,
-                        .a = b->p + (size_t)from * b->p_stride, .a_stride = b->p_stride, .rows = (to - from) * TILE_ROWS,
-                        .accumulate = true};
-    for (int64_t strip = 0; strip < out_strips(v->n); strip++) {
-        job.panel[0] = 2 * strip;
-        job.panel[1] = min64(2 * strip + 1, panels - 1);
-        job.c = b->o + (strip * b->tiles + from) * 2 * TILE_FLOATS;
-        b->wide_v->strip[v->type](&job);
-    }
+/* q8_0: values of n positions from `begin` on and of strip `strip` of Dv, laid out as B: [2 panels][blocks] at w->data */
+static void lay_out8(const block *b, int64_t strip, int64_t begin, int64_t n, const tsr_packed *w) {
+    const tsr_kv_head *kv = b->a->kv;
+    for (int64_t p = 0; p < 2; p++)
+        b->wide_v->unpack_values8(kv->v8.codes + ((2 * strip + p) * kv->capacity + begin) * TSR_PANEL,
+                                  kv->v8.scale + strip * kv->capacity + begin, n / TSR_BLOCK_K, w->data + (size_t)p * w->panel_bytes);
 }
 
-/* The same with q8_0 values: a strip is laid out as B first. */
-static void mix8(const block *b, int64_t begin, int64_t n, int64_t from, int64_t to) {
+/* O += P V for tiles [from, to) and n positions from `begin` on. */
+static void mix(const block *b, int64_t begin, int64_t n, int64_t from, int64_t to) {
     const tsr_kv_head *kv = b->a->kv;
-    int64_t blocks = n / TSR_BLOCK_K;
-    uint8_t *laid = b->b + B_BYTES; /* [2 panels][blocks] of B */
-    tsr_packed w = {.type = b->wide_v->elem, .n = STRIP, .k = n, .data = laid};
-    w.panel_bytes = (size_t)(n * TSR_PANEL * b->wide_v->elem_bytes);
-    tsr_wide_job job = {.w = &w, .panel = {0, 1}, .blocks = blocks, .b = b->b, .a = b->p + (size_t)from * b->p_stride,
-                        .a_stride = b->p_stride, .rows = (to - from) * TILE_ROWS, .accumulate = true};
+    const tsr_packed laid = {.type = b->wide_v->elem, .n = STRIP, .k = n, .data = b->b + B_BYTES,
+                             .panel_bytes = (size_t)(n * TSR_PANEL * b->wide_v->elem_bytes)};
+    bool q8 = kv->type_v == TSR_Q8_0;
+    int64_t panels = (kv->dim_v + TSR_PANEL - 1) / TSR_PANEL;
+    tsr_wide_job job = {.w = q8 ? &laid : &kv->v, .block = q8 ? 0 : begin / TSR_BLOCK_K, .blocks = n / TSR_BLOCK_K, .b = b->b,
+                        .a = b->p + (size_t)from * b->p_stride, .a_stride = b->p_stride, .rows = (to - from) * TILE_ROWS,
+                        .accumulate = true};
     for (int64_t strip = 0; strip < out_strips(kv->dim_v); strip++) {
-        for (int64_t p = 0; p < 2; p++)
-            b->wide_v->unpack_values8(kv->v8.codes + ((2 * strip + p) * kv->capacity + begin) * TSR_PANEL,
-                                      kv->v8.scale + strip * kv->capacity + begin, blocks, laid + (size_t)p * w.panel_bytes);
+        if (q8) lay_out8(b, strip, begin, n, &laid);
+        job.panel[0] = q8 ? 0 : 2 * strip;
+        job.panel[1] = q8 ? 1 : min64(2 * strip + 1, panels - 1);
         job.c = b->o + (strip * b->tiles + from) * 2 * TILE_FLOATS;
-        b->wide_v->strip[w.type](&job);
+        b->wide_v->strip[job.w->type](&job);
     }
 }
 
@@ -212,8 +205,7 @@ void tsr_attend_block(const tsr_attention *a, int64_t first, int64_t n, void *sc
         for (int64_t strip = 0; strip < positions / STRIP; strip++) score(&b, strip, begin + strip * STRIP);
         seeing(&b, begin, begin + positions, &from, &to);
         for (int64_t tile = from; tile < to; tile++) weigh(&b, tile, begin, positions);
-        if (a->kv->type_v == TSR_Q8_0) mix8(&b, begin, positions, from, to);
-        else mix(&b, begin, positions, from, to);
+        mix(&b, begin, positions, from, to);
     }
     if (a->kern->leave) a->kern->leave();
     store(&b);

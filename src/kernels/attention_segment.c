@@ -34,11 +34,9 @@ typedef struct state {
     uint8_t *b;       /* a panel of q8_0 keys or values, unpacked */
 } state;
 
-static const tsr_wide *unpacker(const tsr_attention *a, tsr_type type) { return a->exact ? a->kern->wide_f32 : a->kern->wide_attention[type]; }
-
 /* Whether a matrix of k and a type of cache is multiplied in bf16: never where results must be exact. */
 static bool in_bf16(const tsr_attention *a, tsr_type type, int64_t k) {
-    tsr_type elem = type == TSR_Q8_0 ? unpacker(a, type)->elem : type;
+    tsr_type elem = type == TSR_Q8_0 ? tsr_attention_wide(a, type)->elem : type;
     return !a->exact && k % 2 == 0 && a->kern->narrow_bf16[elem];
 }
 
@@ -54,7 +52,7 @@ static void score_panel(const state *st, int64_t panel, bool bf16, float *s) {
     tsr_packed k = st->a->kv->k;
     float out[HEADS * TSR_PANEL] __attribute__((aligned(64)));
     if (k.type == TSR_Q8_0) {
-        const tsr_wide *wide = unpacker(st->a, k.type);
+        const tsr_wide *wide = tsr_attention_wide(st->a, k.type);
         wide->unpack[TSR_Q8_0](&k, panel, 0, k.k / TSR_BLOCK_K, st->b);
         k = (tsr_packed){.type = wide->elem, .n = TSR_PANEL, .k = k.k, .data = st->b};
         panel = 0;
@@ -68,7 +66,7 @@ static tsr_packed values(const state *st, int64_t begin, int64_t n, int64_t p) {
     const tsr_kv_head *kv = st->a->kv;
     tsr_packed v = kv->v;
     if (kv->type_v == TSR_Q8_0) {
-        const tsr_wide *wide = unpacker(st->a, kv->type_v);
+        const tsr_wide *wide = tsr_attention_wide(st->a, kv->type_v);
         wide->unpack_values8(kv->v8.codes + (p * kv->capacity + begin) * TSR_PANEL, kv->v8.scale + p / 2 * kv->capacity + begin,
                              n / TSR_BLOCK_K, st->b);
         return (tsr_packed){.type = wide->elem, .n = TSR_PANEL, .k = n, .data = st->b};

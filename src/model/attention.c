@@ -80,7 +80,7 @@ static tsr_attention head_attention(const attention_job *job, const tsr_span *sp
     const tsr_forward *f = job->f;
     const tsr_hparams *h = &f->net->hparams;
     int64_t group = h->n_head / h->n_head_kv;
-    return (tsr_attention){.kern = f->net->kern, .exact = f->net->exact, .kv = kv, .pos = span->pos, .tokens = span->rows, .heads = group,
+    return (tsr_attention){.kern = f->net->kern, .exact = f->net->exact, .kv = kv, .pos = span->pos, .heads = group,
                            .window = job->swa ? h->n_swa : 0, .scale = h->attn_scale, .softcap = h->attn_softcap,
                            .q = f->q + (span->row * h->n_head + g * group) * h->head_k, .ldq = h->n_head * h->head_k,
                            .out = f->att + (span->row * h->n_head + g * group) * h->head_v, .ldo = h->n_head * h->head_v};
@@ -95,20 +95,32 @@ static void long_item(const attention_job *job, const tsr_span *span, int64_t it
     tsr_attend_block(&a, first, min64(job->block, span->rows - first), scratch);
 }
 
-/* A token and a KV head: all segments, one after the other. */
+/* A token and a KV head, and the segments that it sees. */
+typedef struct short_view {
+    tsr_kv_head kv;
+    tsr_attention a;         /* of kv */
+    int64_t token, first, last;
+} short_view;
+
+static void open_short(const attention_job *job, const tsr_span *span, int64_t item, short_view *v) {
+    int64_t n_kv = job->f->net->hparams.n_head_kv;
+    v->kv = tsr_kv_head_of(span->kv, job->il, item % n_kv);
+    v->a = head_attention(job, span, &v->kv, item % n_kv);
+    v->token = item / n_kv;
+    tsr_attention_segments(&v->a, v->token, &v->first, &v->last);
+}
+
+/* All segments, one after the other. */
 static void short_item(const attention_job *job, const tsr_span *span, int64_t item, int thread, void *scratch) {
-    const tsr_forward *f = job->f;
-    int64_t n_kv = f->net->hparams.n_head_kv, token = item / n_kv, first, last;
-    tsr_kv_head kv = tsr_kv_head_of(span->kv, job->il, item % n_kv);
-    tsr_attention a = head_attention(job, span, &kv, item % n_kv);
-    float *sum = f->partials + thread * 2 * f->partial_floats, *next = sum + f->partial_floats;
-    tsr_attention_segments(&a, token, &first, &last);
-    tsr_attend_segment(&a, token, first, sum, scratch);
-    for (int64_t s = first + 1; s <= last; s++) {
-        tsr_attend_segment(&a, token, s, next, scratch);
-        tsr_attention_add(&a, sum, next);
+    short_view v;
+    open_short(job, span, item, &v);
+    float *sum = job->f->partials + thread * 2 * job->f->partial_floats, *next = sum + job->f->partial_floats;
+    tsr_attend_segment(&v.a, v.token, v.first, sum, scratch);
+    for (int64_t s = v.first + 1; s <= v.last; s++) {
+        tsr_attend_segment(&v.a, v.token, s, next, scratch);
+        tsr_attention_add(&v.a, sum, next);
     }
-    tsr_attention_finish(&a, token, sum);
+    tsr_attention_finish(&v.a, v.token, sum);
 }
 
 /* Where the results of all segments of a split item are. */
@@ -119,20 +131,16 @@ static float *split_partials(const attention_job *job, int64_t item_of_all) {
 
 /* The same, split: one segment, and in the end their sum. */
 static void segment_item(const attention_job *job, const tsr_span *span, int64_t item, int64_t segment, float *partial, void *scratch) {
-    int64_t n_kv = job->f->net->hparams.n_head_kv, token = item / n_kv, first, last;
-    tsr_kv_head kv = tsr_kv_head_of(span->kv, job->il, item % n_kv);
-    tsr_attention a = head_attention(job, span, &kv, item % n_kv);
-    tsr_attention_segments(&a, token, &first, &last);
-    if (first + segment <= last) tsr_attend_segment(&a, token, first + segment, partial, scratch);
+    short_view v;
+    open_short(job, span, item, &v);
+    if (v.first + segment <= v.last) tsr_attend_segment(&v.a, v.token, v.first + segment, partial, scratch);
 }
 
 static void sum_item(const attention_job *job, const tsr_span *span, int64_t item, float *partials) {
-    int64_t n_kv = job->f->net->hparams.n_head_kv, token = item / n_kv, first, last;
-    tsr_kv_head kv = tsr_kv_head_of(span->kv, job->il, item % n_kv);
-    tsr_attention a = head_attention(job, span, &kv, item % n_kv);
-    tsr_attention_segments(&a, token, &first, &last);
-    for (int64_t s = 1; s <= last - first; s++) tsr_attention_add(&a, partials, partials + s * job->f->partial_floats);
-    tsr_attention_finish(&a, token, partials);
+    short_view v;
+    open_short(job, span, item, &v);
+    for (int64_t s = 1; s <= v.last - v.first; s++) tsr_attention_add(&v.a, partials, partials + s * job->f->partial_floats);
+    tsr_attention_finish(&v.a, v.token, partials);
 }
 
 /* --- all of it ------------------------------------------------------------------------------------------------------------- */
