@@ -90,7 +90,7 @@ bool tsr_cache_is_name(const char *name, bool *temporary) {
     return *temporary || strcmp(name + HEX, ".packed") == 0;
 }
 
-static void temporary_name(const char *name, char out[TSR_CACHE_NAME]) { snprintf(out, TSR_CACHE_NAME, "%.50s.tmp", name); }
+void tsr_cache_temporary(const char *name, char out[TSR_CACHE_NAME]) { snprintf(out, TSR_CACHE_NAME, "%.50s.tmp", name); }
 
 tsr_code tsr_cache_open_file(const tsr_cache_dir *d, const char *name, int *fd, uint64_t *bytes, tsr_error *err) {
     struct stat st;
@@ -147,7 +147,7 @@ static bool is_same(const tsr_cache_dir *d, const char *name, int fd) {
 
 tsr_code tsr_cache_lock(const tsr_cache_dir *d, const char *name, int *fd, tsr_error *err) {
     char temporary[TSR_CACHE_NAME];
-    temporary_name(name, temporary);
+    tsr_cache_temporary(name, temporary);
     for (int attempt = 0; attempt < 100; attempt++) {
         *fd = openat(d->fd, temporary, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
         if (*fd < 0) return tsr_fail(err, TSR_E_IO, "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
@@ -171,7 +171,7 @@ tsr_code tsr_cache_lock(const tsr_cache_dir *d, const char *name, int *fd, tsr_e
 int64_t tsr_cache_writer_at(const tsr_cache_dir *d, const char *name) {
     char temporary[TSR_CACHE_NAME];
     struct stat st;
-    temporary_name(name, temporary);
+    tsr_cache_temporary(name, temporary);
     return fstatat(d->fd, temporary, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (int64_t)st.st_blocks + st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 : -1;
 }
 
@@ -247,7 +247,7 @@ bool tsr_cache_make_room(const tsr_cache_dir *d, const char *keep, uint64_t more
     if (more > limit) return false;
     if (tsr_cache_list_files(d, &files, &n, NULL) != TSR_OK) return true;
     char temporary[TSR_CACHE_NAME];
-    temporary_name(keep, temporary);
+    tsr_cache_temporary(keep, temporary);
     for (size_t i = 0; i < n; i++) {
         bool own = strcmp(files[i].name, keep) == 0 || strcmp(files[i].name, temporary) == 0; /* is replaced, or counted already */
         if (own || (files[i].temporary && remove_stale(d, files[i].name))) files[i].bytes = 0;

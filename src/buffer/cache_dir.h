@@ -22,6 +22,8 @@ void tsr_cache_dir_close(tsr_cache_dir *d);
 
 void tsr_cache_name(tsr_digest key, char out[TSR_CACHE_NAME]);
 bool tsr_cache_is_name(const char *name, bool *temporary);
+/* The name under which the file of that name is written. */
+void tsr_cache_temporary(const char *name, char out[TSR_CACHE_NAME]);
 
 /* Opens a file of ours to read: a regular file of this user that nobody else may even read, with one name. -1 and TSR_OK when there is none;
  * else TSR_E_FORMAT with what is wrong. *bytes is its size. */

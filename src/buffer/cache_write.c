@@ -15,11 +15,9 @@
 enum { PAUSE_MS = 500 };
 enum { PIECE = 4 << 20, AHEAD = 16 << 20 }; /* bytes of one write; of the data that the disk is behind at most, twice */
 
-static void temporary_of(const char *name, char out[TSR_CACHE_NAME]) { snprintf(out, TSR_CACHE_NAME, "%.50s.tmp", name); }
-
 void tsr_cache_drop(const tsr_cache_dir *dir, const char *name, int fd) {
     char temporary[TSR_CACHE_NAME];
-    temporary_of(name, temporary);
+    tsr_cache_temporary(name, temporary);
     unlinkat(dir->fd, temporary, 0);
     close(fd);
 }
@@ -89,7 +87,7 @@ static int digest_tensors(tsr_cache_writer *w) {
 /* Everything is on disk before the file takes its name, so that a file of that name is whole even after a crash. */
 static int write_file(tsr_cache_writer *w) {
     char temporary[TSR_CACHE_NAME];
-    temporary_of(w->name, temporary);
+    tsr_cache_temporary(w->name, temporary);
     w->header.data_offset = tsr_cache_data_offset(w->n_tensors);
     int error = write_data(w);
     if (!error) error = digest_tensors(w);

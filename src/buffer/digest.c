@@ -1,11 +1,12 @@
 #include "buffer/digest.h"
 
+#include "core/clock.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -96,22 +97,16 @@ static void digest_block(run *r, size_t block) {
     atomic_fetch_add(&r->done, n);
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static void digest_items(void *ctx, int i, int n) {
     (void)n;
     run *r = ctx;
     int64_t count = (int64_t)r->first[r->job->n_items], next;
-    double reported = seconds();
+    double reported = tsr_clock_seconds();
     while ((next = tsr_pool_next(r->job->pool, count)) < count) {
         if (atomic_load(&r->cancelled) || atomic_load(&r->failure)) continue;
         digest_block(r, (size_t)next);
-        if (i != 0 || !r->job->progress || seconds() - reported < 0.05) continue;
-        reported = seconds();
+        if (i != 0 || !r->job->progress || tsr_clock_seconds() - reported < 0.05) continue;
+        reported = tsr_clock_seconds();
         if (!r->job->progress(r->job->progress_user, atomic_load(&r->done), r->total)) atomic_store(&r->cancelled, true);
     }
 }

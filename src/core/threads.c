@@ -1,5 +1,7 @@
 #include "core/threads.h"
 
+#include "core/clock.h"
+
 #include "core/cpu.h"
 
 #include <errno.h>
@@ -14,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* How long a waiting thread spins before it sleeps. A wake-up through the kernel costs 5 to 50 us, so spinning a few
@@ -75,12 +76,6 @@ struct tsr_pool {
     struct worker workers[]; /* [n] */
 };
 
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Spins until the word is no longer old, or the thread's budget is used up; false then. Other programs may want our
  * CPUs: whoever spins while the thread it waits for is not running only delays it. So a budget that was spent for
  * nothing is halved, and each wait that spinning did end gives some of it back. */
@@ -96,7 +91,7 @@ static bool spin(struct worker *self, struct word *w, uint32_t old) {
             }
             _mm_pause();
         }
-        int64_t now = now_ns();
+        int64_t now = tsr_clock_ns();
         if (deadline == 0) deadline = now + self->spin_ns;
         if (now >= deadline) break;
     } while (true);

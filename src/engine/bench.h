@@ -6,7 +6,6 @@
 #include "kernels/matmul.h"
 #include "kernels/peaks.h"
 
-double tsr_bench_now(void);
 
 /* --- peaks ----------------------------------------------------------------------------------------------------------------- */
 

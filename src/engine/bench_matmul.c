@@ -3,6 +3,8 @@
 #include "engine/bench.h"
 #include "engine/model.h"
 
+#include "core/clock.h"
+#include "core/ints.h"
 #include "core/memory.h"
 
 #include <math.h>
@@ -34,9 +36,6 @@ struct tsr_bench {
     tsr_bench_peaks peaks;
     tsr_bench_weights weights; /* of the last product */
 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* --- the handle ------------------------------------------------------------------------------------------------------------ */
 
@@ -129,19 +128,19 @@ static void call(product *r) {
 }
 
 static double time_call(product *r) {
-    double start = tsr_bench_now();
+    double start = tsr_clock_seconds();
     call(r);
-    return tsr_bench_now() - start;
+    return tsr_clock_seconds() - start;
 }
 
 /* Seconds of a call: as many as make a sample. */
 static double sample(product *r) {
-    double start = tsr_bench_now(), elapsed;
+    double start = tsr_clock_seconds(), elapsed;
     int calls = 0;
     do {
         call(r);
         calls++;
-        elapsed = tsr_bench_now() - start;
+        elapsed = tsr_clock_seconds() - start;
     } while (elapsed < sample_seconds);
     return elapsed / calls;
 }
@@ -149,8 +148,8 @@ static double sample(product *r) {
 /* Runs the product with more and more outputs, which warms everything up, and leaves r->n at as many as a call in reasonable time allows. */
 static void choose_outputs(product *r) {
     int64_t all = r->n;
-    r->n = min64(all, STRIP * r->b->n_threads);
-    while (time_call(r) < long_seconds && r->n < all) r->n = min64(all, 4 * r->n);
+    r->n = tsr_min64(all, STRIP * r->b->n_threads);
+    while (time_call(r) < long_seconds && r->n < all) r->n = tsr_min64(all, 4 * r->n);
 }
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
@@ -187,9 +186,9 @@ static tsr_code ready_weights(product *r, tsr_type type, int64_t made, tsr_error
     int64_t wanted = made, affordable = made + (int64_t)(0.75 * (b->max_memory - least) / (double)w.matrix_bytes);
     if (r->p->m <= FEW_ROWS) {
         int64_t large = (int64_t)(LEVELS_TIMES * b->last_level / w.matrix_bytes) + 1; /* matrices that make the set large enough */
-        wanted = max64(made, large == 1 ? 1 : large + r->n_groups);
+        wanted = tsr_max64(made, large == 1 ? 1 : large + r->n_groups);
     }
-    wanted = min64(wanted, affordable);
+    wanted = tsr_min64(wanted, affordable);
     r->ring = wanted;
     bool same = have->data && have->type == type && have->n == w.n && have->k == w.k && have->host == w.host && have->made == made;
     if (same && have->count >= wanted && other + (double)have->matrix_bytes * (double)have->count <= b->max_memory) return TSR_OK;
@@ -290,9 +289,9 @@ static tsr_code go_on(const product *r, int done, tsr_error *err) {
 
 static tsr_code measure(product *r, samples *s, tsr_error *err) {
     int wanted = wanted_samples(r);
-    double start = tsr_bench_now();
+    double start = tsr_clock_seconds();
     for (s->n = 0; s->n < wanted; s->n++) {
-        if (s->n > 0 && tsr_bench_now() - start > row_seconds) break;
+        if (s->n > 0 && tsr_clock_seconds() - start > row_seconds) break;
         tsr_code code = go_on(r, s->n, err);
         if (code != TSR_OK) return code;
         for (int kind = 0; kind < TSR_PEAK_KINDS; kind++) s->peak[kind][s->n] = tsr_bench_peak_sample(&r->b->peaks, (tsr_peak_kind)kind);
@@ -387,7 +386,7 @@ tsr_code tsr_bench_matmul(tsr_bench *b, const tsr_bench_product *p, tsr_bench_re
     tsr_code code = check_arguments(p, &type, err);
     if (code != TSR_OK) return code;
     int64_t rows = p->n_experts ? p->m * p->n_used : p->m;
-    product r = {.b = b, .p = p, .m = rows, .n = p->n, .n_groups = p->n_experts ? min64(rows, p->n_experts) : 1};
+    product r = {.b = b, .p = p, .m = rows, .n = p->n, .n_groups = p->n_experts ? tsr_min64(rows, p->n_experts) : 1};
     return run_product(&r, type, out, err);
 }
 

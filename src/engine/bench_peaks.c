@@ -1,21 +1,15 @@
 /* bench_peaks.c: samples of what the hardware can do at most, on all threads of the pool. */
 #include "engine/bench.h"
 
+#include "core/clock.h"
 #include "core/memory.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { READ_UNIT = 1024, READ_SAMPLE = 16 << 20 }; /* bytes: of reading's lengths, and of a thread's sample */
 
 static const double sample_seconds = 0.003;
-
-double tsr_bench_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- arithmetic ------------------------------------------------------------------------------------------------------------ */
 
@@ -32,9 +26,9 @@ static void run_peak(void *ctx, int thread, int n_threads) {
 
 static double time_peak(tsr_pool *pool, const tsr_peak *peak, int64_t steps) {
     peak_job job = {peak, steps};
-    double start = tsr_bench_now();
+    double start = tsr_clock_seconds();
     tsr_pool_run(pool, run_peak, &job);
-    return tsr_bench_now() - start;
+    return tsr_clock_seconds() - start;
 }
 
 /* Steps that take a sample's time: doubled until they do, so that clocks and threads are awake by then. */
@@ -69,9 +63,9 @@ static void read_part(void *ctx, int thread, int n_threads) {
 double tsr_bench_read_sample(tsr_bench_peaks *p) {
     if (!p->memory) return 0.0;
     size_t left = p->part - p->at, bytes = left < READ_SAMPLE ? left : READ_SAMPLE;
-    double start = tsr_bench_now();
+    double start = tsr_clock_seconds();
     tsr_pool_run(p->pool, read_part, p);
-    double seconds = tsr_bench_now() - start;
+    double seconds = tsr_clock_seconds() - start;
     p->at = left > 2 * READ_SAMPLE ? p->at + bytes : 0; /* no sample is a short rest */
     return (double)bytes * tsr_pool_size(p->pool) / seconds;
 }

@@ -2,12 +2,12 @@
  * more than one token while weights are what takes time (Leviathan, Kalman, Matias 2023). The sampler then chooses from the
  * rows of logits in order, as it would have anyway; the guess is followed as long as it says the same. Rows are bit for bit those of single
  * tokens (tsr_session_verify), so that the text never depends on guesses. */
+#include "core/clock.h"
 #include "core/error.h"
 #include "engine/draft.h"
 #include "engine/session.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 struct tsr_lookup {
     tsr_session *session;
@@ -99,12 +99,6 @@ static int useful(const tsr_lookup *l, const float *chance, int n) {
 
 /* --- a pass ------------------------------------------------------------------------------------------------------------------ */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Computes the last token of the text and a guess. */
 static tsr_code advance(tsr_lookup *l, tsr_error *err) {
     float chance[TSR_DRAFT_MAX];
@@ -115,10 +109,10 @@ static tsr_code advance(tsr_lookup *l, tsr_error *err) {
     n = tsr_draft_guess(&l->draft, most, l->pass + 1, chance);
     n = useful(l, chance, n);
     l->pass[0] = l->draft.text[l->draft.n - 1];
-    double start = now();
+    double start = tsr_clock_seconds();
     tsr_code code = tsr_session_verify(l->session, l->pass, (size_t)n + 1, err);
     if (code != TSR_OK) return code;
-    learn(l, n + 1, now() - start);
+    learn(l, n + 1, tsr_clock_seconds() - start);
     l->before = held;
     l->n_pass = n + 1;
     l->row = 0;

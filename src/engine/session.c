@@ -1,4 +1,5 @@
 /* session.c: one sequence: its KV cache, its working memory, its threads; and passes over several sequences. */
+#include "core/clock.h"
 #include "core/memory.h"
 #include "engine/model.h"
 #include "engine/session.h"
@@ -7,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512, MAX_BATCH = 1 << 16, MAX_CONTEXT = 1 << 30 };
 enum { FEW_TOKENS = 8 }; /* a pass over so many is bound by reading weights, as generation is, and gets its threads */
@@ -102,12 +102,6 @@ void tsr_session_close(tsr_session *s) {
     free(s);
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static tsr_code check_tokens(const tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, tsr_error *err) {
     int64_t n_vocab = s->model->net->hparams.n_vocab;
     size_t room = tsr_session_capacity(s) - s->length;
@@ -133,6 +127,9 @@ static void count(tsr_session *s, size_t n, double elapsed) {
     *(n > 1 ? &s->stats.prompt_seconds : &s->stats.generate_seconds) += elapsed;
 }
 
+/* Rows of logits of a pass over n tokens. */
+static size_t wanted_rows(tsr_logits want, size_t n) { return want == TSR_LOGITS_NONE ? 0 : want == TSR_LOGITS_LAST ? 1 : n; }
+
 static void use_threads(const tsr_session *s, size_t n) {
     tsr_pool_use(s->pool, n > FEW_TOKENS ? s->stats.n_threads_prompt : s->stats.n_threads);
 }
@@ -140,15 +137,14 @@ static void use_threads(const tsr_session *s, size_t n) {
 static tsr_code eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logits want, double *elapsed, tsr_error *err) {
     tsr_code code = check_tokens(s, tokens, n, want, err);
     if (code != TSR_OK) return code;
-    double start = seconds();
+    double start = tsr_clock_seconds();
     atomic_store(&s->cancel, false);
     s->n_logits = 0;
     use_threads(s, n);
     size_t batch = (size_t)s->forward.n_batch;
     for (size_t done = 0; code == TSR_OK && done < n; done += batch) {
         size_t m = n - done < batch ? n - done : batch;
-        bool last = done + m == n;
-        size_t rows = !last || want == TSR_LOGITS_NONE ? 0 : want == TSR_LOGITS_LAST ? 1 : m;
+        size_t rows = done + m == n ? wanted_rows(want, m) : 0;
         const tsr_span span = {.kv = &s->kv, .pos = (int64_t)(s->length + done), .rows = (int64_t)m, .n_logits = (int64_t)rows};
         code = tsr_forward_run(&s->forward, tokens + done, &span, 1, s->logits, err);
         s->n_logits = rows;
@@ -159,7 +155,7 @@ static tsr_code eval(tsr_session *s, const tsr_token *tokens, size_t n, tsr_logi
         return code; /* what was written past `length` in the cache is as good as forgotten */
     }
     s->length += n;
-    *elapsed = seconds() - start;
+    *elapsed = tsr_clock_seconds() - start;
     return TSR_OK;
 }
 
@@ -190,13 +186,8 @@ size_t tsr_session_n_logits(const tsr_session *s) { return s->n_logits; }
 
 /* --- several sessions ------------------------------------------------------------------------------------------------------ */
 
-static size_t wanted_rows(const tsr_batch_item *item) {
-    return item->want == TSR_LOGITS_NONE ? 0 : item->want == TSR_LOGITS_LAST ? 1 : item->n;
-}
-
 static tsr_code check_batch(const tsr_batch_item *items, size_t n_items, size_t *total, tsr_error *err) {
     if (n_items == 0 || !items) return tsr_fail(err, TSR_E_ARG, "a batch needs at least one session");
-
     for (size_t i = 0; i < n_items; i++) {
         const tsr_session *s = items[i].session;
         if (!s || s->model != items[0].session->model)
@@ -226,7 +217,7 @@ static void join(const tsr_batch_item *items, size_t n_items, tsr_span *spans, t
         tsr_session *s = items[i].session;
         memcpy(tokens + row, items[i].tokens, items[i].n * sizeof *tokens);
         spans[i] = (tsr_span){.kv = &s->kv, .pos = (int64_t)s->length, .row = (int64_t)row, .rows = (int64_t)items[i].n,
-                              .n_logits = (int64_t)wanted_rows(&items[i])};
+                              .n_logits = (int64_t)wanted_rows(items[i].want, items[i].n)};
         row += items[i].n;
     }
 }
@@ -237,7 +228,7 @@ static void hand_out(const tsr_batch_item *items, size_t n_items, double elapsed
     size_t n_vocab = (size_t)first->model->net->hparams.n_vocab, row = 0;
     for (size_t i = 0; i < n_items; i++) {
         tsr_session *s = items[i].session;
-        s->n_logits = wanted_rows(&items[i]);
+        s->n_logits = wanted_rows(items[i].want, items[i].n);
         if (i > 0) memcpy(s->logits, first->logits + row * n_vocab, s->n_logits * n_vocab * sizeof *s->logits);
         row += s->n_logits;
         s->length += items[i].n;
@@ -251,13 +242,13 @@ tsr_code tsr_session_eval_batch(const tsr_batch_item *items, size_t n_items, tsr
     if (code != TSR_OK) return code;
     tsr_session *first = items[0].session;
     join(items, n_items, first->spans, first->tokens); /* no more than tokens, of which there are n_batch */
-    double start = seconds();
+    double start = tsr_clock_seconds();
     for (size_t i = 0; i < n_items; i++) items[i].session->n_logits = 0;
     atomic_store(&first->cancel, false);
     use_threads(first, total);
     code = tsr_forward_run(&first->forward, first->tokens, first->spans, (int64_t)n_items, first->logits, err);
     if (code == TSR_OK) code = tsr_model_check_files(first->model, err);
-    if (code == TSR_OK) hand_out(items, n_items, seconds() - start);
+    if (code == TSR_OK) hand_out(items, n_items, tsr_clock_seconds() - start);
     return code;
 }
 

@@ -3,6 +3,7 @@
  * Rows are (token, head) pairs in tiles of 16: tile t * heads + h has tokens 16 t .. of head h, so that the tokens which see some positions are
  * a run of tiles. For each chunk of positions: scores S = Q K^T, strip by strip of 32 positions; the softmax step of each row; O += P V.
  * Keys and values are read once for all rows of the block. */
+#include "core/ints.h"
 #include "kernels/attention.h"
 
 #include <math.h>
@@ -19,13 +20,9 @@ enum {
     B_BYTES = 2 * TSR_WIDE_MAX_BLOCKS * TSR_BLOCK_K * TSR_PANEL * 4,
 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
 int64_t tsr_attention_block(int64_t heads, int64_t dim_k, int64_t dim_v) {
-    int64_t rows = max64(dim_k, dim_v) > BIG_DIM ? BLOCK_ROWS_BIG : BLOCK_ROWS;
-    return max64(rows / heads / TILE_ROWS, 1) * TILE_ROWS;
+    int64_t rows = tsr_max64(dim_k, dim_v) > BIG_DIM ? BLOCK_ROWS_BIG : BLOCK_ROWS;
+    return tsr_max64(rows / heads / TILE_ROWS, 1) * TILE_ROWS;
 }
 
 /* The state of a block; arrays are in scratch. */
@@ -51,7 +48,7 @@ static int64_t out_strips(int64_t dim_v) { return (dim_v + STRIP - 1) / STRIP; }
 
 size_t tsr_attention_block_bytes(int64_t heads, int64_t dim_k, int64_t dim_v) {
     int64_t rows = block_tiles(heads, dim_k, dim_v) * TILE_ROWS;
-    int64_t floats = rows * (2 + round_up(dim_k, TSR_BLOCK_K) + 2 * CHUNK + out_strips(dim_v) * STRIP) + TILE_ROWS * CHUNK;
+    int64_t floats = rows * (2 + tsr_round_up(dim_k, TSR_BLOCK_K) + 2 * CHUNK + out_strips(dim_v) * STRIP) + TILE_ROWS * CHUNK;
     return (size_t)floats * sizeof(float) + 2 * B_BYTES;
 }
 
@@ -60,7 +57,7 @@ static void open_block(block *b, const tsr_attention *a, int64_t first, int64_t 
     b->wide_k = tsr_attention_wide(a, a->kv->type_k);
     b->wide_v = tsr_attention_wide(a, a->kv->type_v);
     b->tiles = b->token_tiles * a->heads;
-    b->q_stride = (size_t)(TILE_ROWS * round_up(a->kv->dim_k, TSR_BLOCK_K)) * (size_t)b->wide_k->elem_bytes;
+    b->q_stride = (size_t)(TILE_ROWS * tsr_round_up(a->kv->dim_k, TSR_BLOCK_K)) * (size_t)b->wide_k->elem_bytes;
     b->p_stride = (size_t)TILE_ROWS * CHUNK * (size_t)b->wide_v->elem_bytes;
     b->b = scratch;
     b->q = scratch + 2 * B_BYTES;
@@ -76,14 +73,14 @@ static void open_block(block *b, const tsr_attention *a, int64_t first, int64_t 
     }
     for (int64_t tile = 0; tile < b->tiles; tile++) {
         int64_t token = first + tile / a->heads * TILE_ROWS;
-        b->wide_k->pack_rows(a->q + token * a->ldq + tile % a->heads * a->kv->dim_k, a->ldq, (int)min64(TILE_ROWS, first + n - token),
+        b->wide_k->pack_rows(a->q + token * a->ldq + tile % a->heads * a->kv->dim_k, a->ldq, (int)tsr_min64(TILE_ROWS, first + n - token),
                              a->kv->dim_k, b->q + (size_t)tile * b->q_stride);
     }
 }
 
 /* First position that a token sees. */
 static int64_t sees_from(const tsr_attention *a, int64_t token) {
-    return a->window > 0 ? max64(0, a->pos + token + 1 - a->window) : 0;
+    return a->window > 0 ? tsr_max64(0, a->pos + token + 1 - a->window) : 0;
 }
 
 /* The tiles [*from, *to) of which a token sees one of the positions [begin, end). */
@@ -93,9 +90,9 @@ static void seeing(const block *b, int64_t begin, int64_t end, int64_t *from, in
     *from = b->token_tiles;
     *to = 0;
     for (int64_t t = 0; t < b->token_tiles; t++) {
-        int64_t token = b->first + t * TILE_ROWS, end_token = min64(token + TILE_ROWS - 1, last);
+        int64_t token = b->first + t * TILE_ROWS, end_token = tsr_min64(token + TILE_ROWS - 1, last);
         if (a->pos + end_token < begin || sees_from(a, token) >= end) continue;
-        *from = min64(*from, t);
+        *from = tsr_min64(*from, t);
         *to = t + 1;
     }
     *from *= a->heads;
@@ -105,14 +102,14 @@ static void seeing(const block *b, int64_t begin, int64_t end, int64_t *from, in
 /* S[strip] = Q K^T for the positions [begin, begin + STRIP) and the tiles that see them. */
 static void score(const block *b, int64_t strip, int64_t begin) {
     const tsr_packed *k = &b->a->kv->k;
-    int64_t from, to, blocks = round_up(k->k, TSR_BLOCK_K) / TSR_BLOCK_K;
+    int64_t from, to, blocks = tsr_round_up(k->k, TSR_BLOCK_K) / TSR_BLOCK_K;
     seeing(b, begin, begin + STRIP, &from, &to);
     if (from >= to) return;
     size_t tile_block = (size_t)TILE_ROWS * TSR_BLOCK_K * (size_t)b->wide_k->elem_bytes;
     tsr_wide_job job = {.w = k, .panel = {begin / TSR_PANEL, begin / TSR_PANEL + 1}, .b = b->b, .a_stride = b->q_stride,
                         .rows = (to - from) * TILE_ROWS, .c = b->s + (strip * b->tiles + from) * 2 * TILE_FLOATS};
     for (job.block = 0; job.block < blocks; job.block += job.blocks) {
-        job.blocks = min64(b->wide_k->run_blocks, blocks - job.block);
+        job.blocks = tsr_min64(b->wide_k->run_blocks, blocks - job.block);
         job.a = b->q + (size_t)from * b->q_stride + (size_t)job.block * tile_block;
         job.accumulate = job.block > 0;
         b->wide_k->strip[k->type](&job);
@@ -131,10 +128,10 @@ static void rescale(const block *b, int64_t tile, int64_t row, float factor) {
 /* P of a tile from its scores of the chunk at position `begin`, n positions (whole strips). */
 static void weigh(const block *b, int64_t tile, int64_t begin, int64_t n) {
     const tsr_attention *a = b->a;
-    int64_t token = b->first + tile / a->heads * TILE_ROWS, tokens = min64(TILE_ROWS, b->first + b->n - token);
+    int64_t token = b->first + tile / a->heads * TILE_ROWS, tokens = tsr_min64(TILE_ROWS, b->first + b->n - token);
     for (int64_t row = 0; row < tokens; row++) {
         float *x = b->rows + row * n;
-        int64_t from = max64(sees_from(a, token + row) - begin, 0), to = min64(a->pos + token + row + 1 - begin, n);
+        int64_t from = tsr_max64(sees_from(a, token + row) - begin, 0), to = tsr_min64(a->pos + token + row + 1 - begin, n);
         if (from >= to) {
             memset(x, 0, (size_t)n * sizeof *x);
             continue;
@@ -174,7 +171,7 @@ static void mix(const block *b, int64_t begin, int64_t n, int64_t from, int64_t 
     for (int64_t strip = 0; strip < out_strips(kv->dim_v); strip++) {
         if (q8) lay_out8(b, strip, begin, n, &laid);
         job.panel[0] = q8 ? 0 : 2 * strip;
-        job.panel[1] = q8 ? 1 : min64(2 * strip + 1, panels - 1);
+        job.panel[1] = q8 ? 1 : tsr_min64(2 * strip + 1, panels - 1);
         job.c = b->o + (strip * b->tiles + from) * 2 * TILE_FLOATS;
         b->wide_v->strip[job.w->type](&job);
     }
@@ -189,7 +186,7 @@ static void store(const block *b) {
             float scale = 1.0f / b->sum[tile * TILE_ROWS + row], *out = a->out + (b->first + t) * a->ldo + head * dim;
             for (int64_t d = 0; d < dim; d += TSR_PANEL) {
                 const float *o = b->o + ((d / STRIP * b->tiles + tile) * 2 + d / TSR_PANEL % 2) * TILE_FLOATS + row * TSR_PANEL;
-                for (int64_t i = 0; i < min64(TSR_PANEL, dim - d); i++) out[d + i] = o[i] * scale;
+                for (int64_t i = 0; i < tsr_min64(TSR_PANEL, dim - d); i++) out[d + i] = o[i] * scale;
             }
         }
 }
@@ -201,7 +198,7 @@ void tsr_attend_block(const tsr_attention *a, int64_t first, int64_t n, void *sc
     memset(b.o, 0, (size_t)(out_strips(a->kv->dim_v) * b.tiles * 2 * TILE_FLOATS) * sizeof *b.o);
     if (a->kern->enter) a->kern->enter();
     for (; begin < end; begin += CHUNK) {
-        int64_t positions = min64(CHUNK, round_up(end - begin, STRIP)), from, to;
+        int64_t positions = tsr_min64(CHUNK, tsr_round_up(end - begin, STRIP)), from, to;
         for (int64_t strip = 0; strip < positions / STRIP; strip++) score(&b, strip, begin + strip * STRIP);
         seeing(&b, begin, begin + positions, &from, &to);
         for (int64_t tile = from; tile < to; tile++) weigh(&b, tile, begin, positions);

@@ -1,6 +1,7 @@
 /* attention_segment.c: attention of one token over a segment of positions, and the sum of segments: what decoding does.
  *
  * The heads of a group are the rows of products with few rows, so that keys and values are read once for all of them. */
+#include "core/ints.h"
 #include "kernels/attention.h"
 
 #include <math.h>
@@ -11,16 +12,13 @@ enum {
     HEADS = TSR_NARROW_MAX, /* at a time */
 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 void tsr_attention_segments(const tsr_attention *a, int64_t token, int64_t *first, int64_t *last) {
     int64_t pos = a->pos + token;
-    *first = a->window > 0 ? max64(0, pos + 1 - a->window) / TSR_ATTENTION_SEGMENT : 0;
+    *first = a->window > 0 ? tsr_max64(0, pos + 1 - a->window) / TSR_ATTENTION_SEGMENT : 0;
     *last = pos / TSR_ATTENTION_SEGMENT;
 }
 
-int64_t tsr_attention_partial_floats(int64_t heads, int64_t dim_v) { return (heads * (2 + dim_v) + 15) / 16 * 16; }
+int64_t tsr_attention_partial_floats(int64_t heads, int64_t dim_v) { return tsr_round_up(heads * (2 + dim_v), 16); }
 
 /* Up to 16 heads of the group and their results. */
 typedef struct state {
@@ -85,7 +83,7 @@ static void mix(const state *st, int64_t begin, int64_t n) {
     for (int64_t d = 0; d < kv->dim_v; d += TSR_PANEL) {
         tsr_packed v = values(st, begin, n, d / TSR_PANEL);
         multiply(st, &v, kv->type_v == TSR_Q8_0 ? 0 : d / TSR_PANEL, st->s, st->s16, bf16, CHUNK, out);
-        int64_t columns = min64(TSR_PANEL, kv->dim_v - d);
+        int64_t columns = tsr_min64(TSR_PANEL, kv->dim_v - d);
         for (int64_t r = 0; r < st->heads; r++) {
             float *o = st->o + r * kv->dim_v + d;
             for (int64_t i = 0; i < columns; i++) o[i] += out[r * TSR_PANEL + i];
@@ -96,7 +94,7 @@ static void mix(const state *st, int64_t begin, int64_t n) {
 /* Positions [from, to) of the chunk that begins at `begin` (a multiple of 32). */
 static void attend_chunk(const state *st, int64_t begin, int64_t from, int64_t to) {
     const tsr_attention *a = st->a;
-    int64_t n = (to - begin + TSR_BLOCK_K - 1) / TSR_BLOCK_K * TSR_BLOCK_K, dim = a->kv->dim_v;
+    int64_t n = tsr_round_up(to - begin, TSR_BLOCK_K), dim = a->kv->dim_v;
     bool bf16 = in_bf16(a, a->kv->type_k, a->kv->dim_k);
     for (int64_t at = 0; at < n; at += TSR_PANEL) score_panel(st, (begin + at) / TSR_PANEL, bf16, st->s + at);
     for (int64_t head = 0; head < st->heads; head++) {
@@ -121,27 +119,27 @@ static void place(state *st, void *scratch, int64_t dim_k) {
 }
 
 size_t tsr_attention_segment_bytes(int64_t dim_k) {
-    size_t panel = (size_t)(max64(dim_k, CHUNK) * TSR_PANEL) * sizeof(float);
+    size_t panel = (size_t)(tsr_max64(dim_k, CHUNK) * TSR_PANEL) * sizeof(float);
     return HEADS * CHUNK * sizeof(float) + half_bytes(dim_k) + panel;
 }
 
 void tsr_attend_segment(const tsr_attention *a, int64_t token, int64_t segment, float *partial, void *scratch) {
     int64_t pos = a->pos + token, dim_k = a->kv->dim_k, dim = a->kv->dim_v;
-    int64_t from = max64(segment * TSR_ATTENTION_SEGMENT, a->window > 0 ? pos + 1 - a->window : 0);
-    int64_t to = min64((segment + 1) * TSR_ATTENTION_SEGMENT, pos + 1);
+    int64_t from = tsr_max64(segment * TSR_ATTENTION_SEGMENT, a->window > 0 ? pos + 1 - a->window : 0);
+    int64_t to = tsr_min64((segment + 1) * TSR_ATTENTION_SEGMENT, pos + 1);
     for (int64_t head = 0; head < a->heads; head++) {
         partial[head] = -INFINITY;
         partial[a->heads + head] = 0.0f;
     }
     memset(partial + 2 * a->heads, 0, (size_t)(a->heads * dim) * sizeof *partial);
     for (int64_t head = 0; head < a->heads; head += HEADS) {
-        state st = {.a = a, .heads = min64(HEADS, a->heads - head), .q = a->q + token * a->ldq + head * dim_k, .max = partial + head,
+        state st = {.a = a, .heads = tsr_min64(HEADS, a->heads - head), .q = a->q + token * a->ldq + head * dim_k, .max = partial + head,
                     .sum = partial + a->heads + head, .o = partial + 2 * a->heads + head * dim};
         place(&st, scratch, dim_k);
         if (in_bf16(a, a->kv->type_k, dim_k)) a->kern->f32_to_bf16(st.q, st.q16, st.heads * dim_k);
         for (int64_t at = from, end; at < to; at = end) {
             int64_t begin = at / TSR_BLOCK_K * TSR_BLOCK_K;
-            end = min64(begin + CHUNK, to);
+            end = tsr_min64(begin + CHUNK, to);
             attend_chunk(&st, begin, at, end);
         }
     }

@@ -1,4 +1,5 @@
 /* kv.c: storing keys and values (kv.h). */
+#include "core/ints.h"
 #include "kernels/kv.h"
 
 #include <float.h>
@@ -7,14 +8,12 @@
 
 enum { F32_LINE = TSR_PANEL * 4, LINE16 = 64, BLOCK16 = TSR_BLOCK_K / 2 * LINE16 };
 
-static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
 /* A matrix [n, k] of one of the types; F32 has no weights' layout. */
 static bool matrix_init(tsr_packed *p, tsr_type type, int64_t n, int64_t k) {
     if (type != TSR_F32) return tsr_packed_init(p, type, n, k);
     if (k > INT64_MAX / 4 / F32_LINE / (n + TSR_PANEL)) return false;
     *p = (tsr_packed){.layout = tsr_layout_of(TSR_F32), .type = type, .n = n, .k = k};
-    p->panel_bytes = (size_t)(round_up(k, TSR_BLOCK_K) * F32_LINE);
+    p->panel_bytes = (size_t)(tsr_round_up(k, TSR_BLOCK_K) * F32_LINE);
     return true;
 }
 
@@ -24,7 +23,7 @@ bool tsr_kv_head_init(tsr_kv_head *h, tsr_type type_k, tsr_type type_v, int64_t 
     if (n < 0 || n > INT64_MAX / 64 || dim_v > INT64_MAX / 64 / (n + 64)) return false;
     if (type_k == TSR_Q8_0 && dim_k % TSR_BLOCK_K != 0) return false;
     if (type_v == TSR_Q8_0 && dim_v % TSR_BLOCK_K != 0) return false;
-    *h = (tsr_kv_head){.type_k = type_k, .type_v = type_v, .dim_k = dim_k, .dim_v = dim_v, .capacity = round_up(n, TSR_BLOCK_K)};
+    *h = (tsr_kv_head){.type_k = type_k, .type_v = type_v, .dim_k = dim_k, .dim_v = dim_v, .capacity = tsr_round_up(n, TSR_BLOCK_K)};
     if (!matrix_init(&h->k, type_k, h->capacity, dim_k)) return false;
     h->bytes_k = matrix_bytes(&h->k);
     if (type_v == TSR_Q8_0) {

@@ -1,6 +1,7 @@
 /* matmul.c: the f32 product over GGUF blocks. A strip of 16 weight rows is dequantised 1024 columns at a time into the
  * thread's scratch (64 KiB, stays in L2), and every row of activations is multiplied with it before the next block: each
  * weight is dequantised once per call, whatever m is. Strips are handed out dynamically. */
+#include "core/ints.h"
 #include "kernels/matmul.h"
 
 typedef struct strip_job {
@@ -16,14 +17,12 @@ typedef struct strip_job {
     size_t scratch_bytes; /* of one thread */
 } strip_job;
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t strip, const float *x, int64_t ldx, int64_t m,
                           float *y, int64_t ldy, bool add, float *scratch) {
     const tsr_type_info *type = tsr_type_get(w->type);
-    int64_t row0 = strip * TSR_STRIP_ROWS, rows = min64(TSR_STRIP_ROWS, w->n - row0);
+    int64_t row0 = strip * TSR_STRIP_ROWS, rows = tsr_min64(TSR_STRIP_ROWS, w->n - row0);
     for (int64_t k0 = 0; k0 < w->k; k0 += TSR_STRIP_COLS) { /* a multiple of every block length */
-        int64_t k = min64(TSR_STRIP_COLS, w->k - k0);
+        int64_t k = tsr_min64(TSR_STRIP_COLS, w->k - k0);
         size_t offset = (size_t)row0 * w->row_bytes + (size_t)(k0 / type->block_elems) * (size_t)type->block_bytes;
         const uint8_t *blocks = (const uint8_t *)w->data + offset;
         bool as_is = w->type == TSR_F32; /* routers */
@@ -34,7 +33,7 @@ void tsr_matmul_f32_strip(const tsr_kernels *kern, const tsr_matrix *w, int64_t 
         for (int64_t i = 0; i < m; i += kern->tile_m)
             for (int64_t j = 0; j < rows; j += kern->tile_n)
                 kern->tile_f32(x + i * ldx + k0, ldx, b + j * ldb, ldb, k,
-                               y + i * ldy + row0 + j, ldy, (int)min64(kern->tile_m, m - i), (int)min64(kern->tile_n, rows - j),
+                               y + i * ldy + row0 + j, ldy, (int)tsr_min64(kern->tile_m, m - i), (int)tsr_min64(kern->tile_n, rows - j),
                                add || k0 > 0);
     }
 }

@@ -1,7 +1,6 @@
 /* matmul_convert.c: the first phase of a product with packed weights: rows of activations become what its parts read, each form once. */
+#include "core/ints.h"
 #include "kernels/matmul_plan.h"
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Rows picked or normed on their way: into 8-bit codes 8 at a time, into row tiles 16. */
 size_t tsr_convert_scratch(int64_t k) { return (size_t)TSR_TILE_ROWS * (size_t)k * sizeof(float); }
@@ -16,7 +15,7 @@ static void pack_tiles(const tsr_packed_product *p, const tsr_converted *in, flo
     int64_t begin, end, k = in->x.k;
     tsr_split(in->rows, TSR_TILE_ROWS, i, n, &begin, &end);
     for (int64_t row = begin; row < end; row += TSR_TILE_ROWS) {
-        int64_t rows = min64(TSR_TILE_ROWS, end - row), ldx = in->x.ldx;
+        int64_t rows = tsr_min64(TSR_TILE_ROWS, end - row), ldx = in->x.ldx;
         const float *x = in->x.x + row * ldx;
         if (in->x.index || in->x.norm) {
             for (int64_t r = 0; r < rows; r++) tsr_rows_copy(&in->x, p->kern, row + r, buffer + r * k);

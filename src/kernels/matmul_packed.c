@@ -7,6 +7,7 @@
  * Narrow products stream weights: every thread goes through a range of panels of its own, so that what is prefetched at a panel's end is
  * what the thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the
  * largest first. */
+#include "core/ints.h"
 #include "kernels/matmul_plan.h"
 
 #include <stdatomic.h>
@@ -32,8 +33,6 @@ typedef struct packed_job {
 typedef struct range {
     _Alignas(64) _Atomic uint64_t span;
 } range;
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
@@ -184,7 +183,7 @@ static void cut(packed_job *job) {
         int64_t most = part->path == TSR_PATH_WIDE ? TSR_WIDE_STRIPS / part->n_w : 1;
         if (is_narrow(part)) most = NARROW_BYTES / ((int64_t)part->w[0].panel_bytes * part->n_w) + 1;
         else job->ranges = false;
-        part->unit = min64(share / unit_cost(part), most);
+        part->unit = tsr_min64(share / unit_cost(part), most);
         if (part->unit < 1) part->unit = 1;
     }
     sort_parts(job->parts, job->n_parts);

@@ -6,6 +6,7 @@
  *                so that a strip's weights stay in the L1 cache; sums of all strips wait in scratch for the next run
  *
  * Sums lie in scratch, with a gate those of both its weights, until they are what the output wants: only that is stored. */
+#include "core/ints.h"
 #include "kernels/matmul_plan.h"
 
 #include <string.h>
@@ -15,10 +16,6 @@ enum {
     ROWS_AT_ONCE = 512, /* that a wide item computes before it starts again with the weights */
     TILE_FLOATS = TSR_TILE_ROWS * TSR_PANEL,
 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 /* --- results --------------------------------------------------------------------------------------------------------------- */
 
@@ -32,7 +29,7 @@ static void add_bias(float *c, int width, int64_t rows, const float *bias, int64
 static void finish(const tsr_packed_product *p, const tsr_part *part, float *c, float *up, int width, int64_t row, int64_t rows,
                    int64_t column) {
     const tsr_packed_output *out = part->out;
-    int64_t columns = min64(width, out->w.n - column);
+    int64_t columns = tsr_min64(width, out->w.n - column);
     if (columns <= 0) return;
     if (out[0].bias) add_bias(c, width, rows, out[0].bias + column, columns);
     if (part->n_w == 2) {
@@ -72,18 +69,18 @@ static void narrow_panel(const tsr_packed_product *p, const tsr_part *part, int6
 enum { INTEGER_C_BYTES = INTEGER_ROWS * TSR_STRIP_COLUMNS * 4 };
 
 /* For each panel: codes (16 bytes a k), then scales and mins of at most one group per 16 k (4 + 4 bytes a k). */
-static size_t panel_scratch(int64_t k) { return (size_t)round_up(k, TSR_BLOCK_K) * (16 + 4 + 4); }
+static size_t panel_scratch(int64_t k) { return (size_t)tsr_round_up(k, TSR_BLOCK_K) * (16 + 4 + 4); }
 
 /* Unpacks a strip into scratch. */
 static tsr_strip8 open_strip(const tsr_packed_product *p, const tsr_packed *w, int64_t strip, uint8_t *scratch) {
     tsr_strip8 s = {.blocks = w->k / TSR_BLOCK_K, .type = w->type,
-                    .columns = (int)min64(TSR_STRIP_COLUMNS, w->n - strip * TSR_STRIP_COLUMNS), .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
+                    .columns = (int)tsr_min64(TSR_STRIP_COLUMNS, w->n - strip * TSR_STRIP_COLUMNS), .has_min = w->layout->has_min, .halves = w->layout->group_k == 16};
     for (int i = 0; i < 2; i++) {
         s.codes[i] = scratch + (size_t)i * panel_scratch(w->k);
         s.scale[i] = (float *)(void *)(s.codes[i] + (size_t)w->k * 16);
         s.min[i] = s.scale[i] + w->k;
         int64_t panel = 2 * strip + i; /* a strip's second panel may not exist: then the first serves, and its columns are not stored */
-        p->kern->packed_unpack[w->type](w, min64(panel, tsr_packed_panels(w) - 1), s.codes[i], s.scale[i], s.min[i]);
+        p->kern->packed_unpack[w->type](w, tsr_min64(panel, tsr_packed_panels(w) - 1), s.codes[i], s.scale[i], s.min[i]);
     }
     return s;
 }
@@ -106,7 +103,7 @@ static void integer_strip(const tsr_packed_product *p, const tsr_part *part, int
     float *c[2] = {(float *)(void *)scratch, (float *)(void *)(scratch + INTEGER_C_BYTES)}; /* [rows][32] each */
     tsr_strip8 s[2];
     for (int64_t row = 0; row < part->in->rows; row += INTEGER_ROWS) {
-        int64_t rows = min64(INTEGER_ROWS, part->in->rows - row);
+        int64_t rows = tsr_min64(INTEGER_ROWS, part->in->rows - row);
         const tsr_act8 a = tsr_act8_rows(part->act, row, rows);
         if (row == 0 || p->kern->gemm_changes_strip) open_strips(p, part, strip, scratch + 2 * INTEGER_C_BYTES, s);
         fetch(part, row, rows, strip * TSR_STRIP_COLUMNS);
@@ -127,17 +124,17 @@ enum {
 static void wide_sums(const tsr_part *part, const tsr_packed *w, int64_t first, int64_t last, int64_t row, int64_t rows, uint8_t *b,
                       float *c) {
     const tsr_wide *wide = part->in->wide;
-    int64_t blocks = round_up(w->k, TSR_BLOCK_K) / TSR_BLOCK_K, panels = tsr_packed_panels(w);
+    int64_t blocks = tsr_round_up(w->k, TSR_BLOCK_K) / TSR_BLOCK_K, panels = tsr_packed_panels(w);
     size_t tile_block = (size_t)TSR_TILE_ROWS * TSR_BLOCK_K * (size_t)wide->elem_bytes;
-    int64_t strip_floats = round_up(rows, TSR_TILE_ROWS) * TSR_STRIP_COLUMNS;
+    int64_t strip_floats = tsr_round_up(rows, TSR_TILE_ROWS) * TSR_STRIP_COLUMNS;
     tsr_wide_job run = {.w = w, .b = b, .a_stride = tsr_tile_bytes(wide, TSR_TILE_ROWS, w->k), .rows = rows};
     for (run.block = 0; run.block < blocks; run.block += run.blocks) {
-        run.blocks = min64(wide->run_blocks, blocks - run.block);
+        run.blocks = tsr_min64(wide->run_blocks, blocks - run.block);
         run.a = part->in->tiles + (size_t)(row / TSR_TILE_ROWS) * run.a_stride + (size_t)run.block * tile_block;
         run.accumulate = run.block > 0;
         for (int64_t strip = first; strip < last; strip++) {
             run.panel[0] = 2 * strip;
-            run.panel[1] = min64(2 * strip + 1, panels - 1);
+            run.panel[1] = tsr_min64(2 * strip + 1, panels - 1);
             run.c = c + (strip - first) * strip_floats;
             wide->strip[w->type](&run);
         }
@@ -147,13 +144,13 @@ static void wide_sums(const tsr_part *part, const tsr_packed *w, int64_t first, 
 /* Strips [first, last) for rows [row, row + rows), rows <= ROWS_AT_ONCE. */
 static void wide_strips(const tsr_packed_product *p, const tsr_part *part, int64_t first, int64_t last, int64_t row, int64_t rows,
                         uint8_t *scratch) {
-    int64_t tiles = round_up(rows, TSR_TILE_ROWS) / TSR_TILE_ROWS * 2, floats = tiles * TILE_FLOATS; /* of a strip */
+    int64_t tiles = tsr_round_up(rows, TSR_TILE_ROWS) / TSR_TILE_ROWS * 2, floats = tiles * TILE_FLOATS; /* of a strip */
     float *c[2]; /* of each weight, [strips][row tiles][2][16][16] */
     c[0] = (float *)(void *)(scratch + WIDE_B_BYTES);
     c[1] = c[0] + (last - first) * floats;
     for (int i = 0; i < part->n_w; i++) wide_sums(part, &part->w[i], first, last, row, rows, scratch, c[i]);
     for (int64_t t = 0; t < (last - first) * tiles; t++) {
-        int64_t tile_row = t % tiles / 2 * TSR_TILE_ROWS, tile_rows = min64(TSR_TILE_ROWS, rows - tile_row);
+        int64_t tile_row = t % tiles / 2 * TSR_TILE_ROWS, tile_rows = tsr_min64(TSR_TILE_ROWS, rows - tile_row);
         int64_t column = (first + t / tiles) * TSR_STRIP_COLUMNS + t % 2 * TSR_PANEL;
         finish(p, part, c[0] + t * TILE_FLOATS, c[1] + t * TILE_FLOATS, TSR_PANEL, row + tile_row, tile_rows, column);
     }
@@ -162,14 +159,14 @@ static void wide_strips(const tsr_packed_product *p, const tsr_part *part, int64
 static void wide_item(const tsr_packed_product *p, const tsr_part *part, int64_t first, int64_t last, uint8_t *scratch) {
     if (p->kern->enter) p->kern->enter();
     for (int64_t row = 0; row < part->in->rows; row += ROWS_AT_ONCE)
-        wide_strips(p, part, first, last, row, min64(ROWS_AT_ONCE, part->in->rows - row), scratch);
+        wide_strips(p, part, first, last, row, tsr_min64(ROWS_AT_ONCE, part->in->rows - row), scratch);
     if (p->kern->leave) p->kern->leave();
 }
 
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
 
 void tsr_part_item(const tsr_packed_product *p, const tsr_part *part, int64_t item, uint8_t *scratch) {
-    int64_t first = item * part->unit, last = min64(first + part->unit, part->count);
+    int64_t first = item * part->unit, last = tsr_min64(first + part->unit, part->count);
     if (part->path == TSR_PATH_WIDE) {
         wide_item(p, part, first, last, scratch);
         return;

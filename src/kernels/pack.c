@@ -1,4 +1,5 @@
 /* pack.c: panels from GGUF rows and back, and the reference view of a block. Order of everything: packed.h. */
+#include "core/ints.h"
 #include "kernels/pack.h"
 #include "quant/blocks.h"
 
@@ -8,8 +9,6 @@
 static const uint8_t order[2][4] = {{0, 4, 1, 5}, {2, 6, 3, 7}};
 
 enum { LINE = 64, VECTORS = TSR_QUADS * LINE, MAX_CHUNK_BYTES = 2 * TSR_PACK_CHUNK };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* --- one block: codes in k order -> lines (scalar tier), lines -> vectors -------------------------------------------------- */
 
@@ -114,12 +113,12 @@ static void pack_panel(const tsr_pack_kernels *kern, const tsr_packed *p, const 
                        const uint8_t *pad) {
     const tsr_layout *l = p->layout;
     const tsr_type_info *type = tsr_type_get(p->type);
-    int columns = (int)min64(TSR_PANEL, p->n - panel * TSR_PANEL);
+    int columns = (int)tsr_min64(TSR_PANEL, p->n - panel * TSR_PANEL);
     uint8_t codes[TSR_PANEL][MAX_CHUNK_BYTES];
     uint8_t *end = p->data + (size_t)(panel + 1) * p->panel_bytes;
     memset(end - LINE, 0, l->code_bits == 16 ? 0 : LINE); /* what the scale plane does not fill of its last line */
     for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
-        int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
+        int64_t count = tsr_min64(TSR_PACK_CHUNK, p->k - k);
         const uint8_t *blocks[TSR_PANEL], *here = rows + k / type->block_elems * type->block_bytes;
         for (int c = 0; c < TSR_PANEL; c++) {
             blocks[c] = c < columns ? here + (size_t)(panel * TSR_PANEL + c) * row_bytes : pad;
@@ -180,9 +179,9 @@ static void column_blocks(const tsr_packed *p, int64_t panel, int column, int64_
 void tsr_unpack(const tsr_packed *p, void *rows, size_t row_bytes, int64_t first, int64_t last) {
     uint8_t *out = rows, blocks[MAX_CHUNK_BYTES];
     const tsr_type_info *type = tsr_type_get(p->type);
-    for (int64_t row = first * TSR_PANEL; row < min64(last * TSR_PANEL, p->n); row++)
+    for (int64_t row = first * TSR_PANEL; row < tsr_min64(last * TSR_PANEL, p->n); row++)
         for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
-            int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
+            int64_t count = tsr_min64(TSR_PACK_CHUNK, p->k - k);
             column_blocks(p, row / TSR_PANEL, (int)(row % TSR_PANEL), k, count, blocks);
             memcpy(out + (size_t)row * row_bytes + (size_t)(k / type->block_elems * type->block_bytes), blocks,
                    (size_t)(count / type->block_elems * type->block_bytes));
@@ -192,7 +191,7 @@ void tsr_unpack(const tsr_packed *p, void *rows, size_t row_bytes, int64_t first
 void tsr_packed_row_with(const tsr_packed *p, int64_t row, tsr_dequantize_fn dequantize, float *out) {
     uint8_t blocks[MAX_CHUNK_BYTES];
     for (int64_t k = 0; k < p->k; k += TSR_PACK_CHUNK) {
-        int64_t count = min64(TSR_PACK_CHUNK, p->k - k);
+        int64_t count = tsr_min64(TSR_PACK_CHUNK, p->k - k);
         column_blocks(p, row / TSR_PANEL, (int)(row % TSR_PANEL), k, count, blocks);
         dequantize(blocks, out + k, count);
     }

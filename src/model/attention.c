@@ -1,5 +1,6 @@
 /* attention.c: the attention block of a layer: projections, rotary positions, the KV cache, and who computes which part of
  * attention (kernels/attention.h). */
+#include "core/ints.h"
 #include "kernels/attention.h"
 #include "model/forward.h"
 
@@ -18,8 +19,6 @@ typedef struct attention_job {
     int64_t segments;        /* at most, of a token of a short span */
     bool split;              /* short items: segment by segment */
 } attention_job;
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* --- phase 1: norm and rotate Q and K, store K and V ----------------------------------------------------------------------- */
 
@@ -56,7 +55,7 @@ static void store_item(const attention_job *job, const tsr_span *span, int64_t i
     tsr_forward *f = job->f;
     const tsr_hparams *h = &f->net->hparams;
     int64_t g = item % h->n_head_kv, group = h->n_head / h->n_head_kv;
-    int64_t begin = (span->pos / TSR_BLOCK_K + item / h->n_head_kv) * TSR_BLOCK_K, end = min64(begin + TSR_BLOCK_K, span->pos + span->rows);
+    int64_t begin = (span->pos / TSR_BLOCK_K + item / h->n_head_kv) * TSR_BLOCK_K, end = tsr_min64(begin + TSR_BLOCK_K, span->pos + span->rows);
     tsr_kv_head kv = tsr_kv_head_of(span->kv, job->il, g);
     for (int64_t pos = begin > span->pos ? begin : span->pos; pos < end; pos++) {
         int64_t row = span->row + pos - span->pos;
@@ -92,7 +91,7 @@ static void long_item(const attention_job *job, const tsr_span *span, int64_t it
     int64_t first = (blocks - 1 - item / n_kv) * job->block;
     tsr_kv_head kv = tsr_kv_head_of(span->kv, job->il, item % n_kv);
     tsr_attention a = head_attention(job, span, &kv, item % n_kv);
-    tsr_attend_block(&a, first, min64(job->block, span->rows - first), scratch);
+    tsr_attend_block(&a, first, tsr_min64(job->block, span->rows - first), scratch);
 }
 
 /* A token and a KV head, and the segments that it sees. */
@@ -211,7 +210,7 @@ static void cut_short(attention_job *job) {
         if (!is_short(&f->spans[i])) continue;
         int64_t seen = f->spans[i].pos + f->spans[i].rows, n_swa = f->net->hparams.n_swa;
         int64_t segments = (seen - 1) / TSR_ATTENTION_SEGMENT + 1;
-        if (job->swa) segments = min64(segments, n_swa / TSR_ATTENTION_SEGMENT + 2);
+        if (job->swa) segments = tsr_min64(segments, n_swa / TSR_ATTENTION_SEGMENT + 2);
         job->segments = segments > job->segments ? segments : job->segments;
     }
     job->split = job->segments > 1 && job->count[SHORT] <= f->split_items;

@@ -1,5 +1,6 @@
 #include "model/kv_cache.h"
 
+#include "core/ints.h"
 #include "core/memory.h"
 
 static tsr_type elem_type(tsr_kv_type t) {
@@ -47,7 +48,7 @@ tsr_kv_head tsr_kv_head_of(const tsr_kv_cache *c, int64_t layer, int64_t head) {
     return out;
 }
 
-static int64_t block_end(int64_t pos) { return (pos + TSR_BLOCK_K - 1) / TSR_BLOCK_K * TSR_BLOCK_K; }
+static int64_t block_end(int64_t pos) { return tsr_round_up(pos, TSR_BLOCK_K); }
 
 void tsr_kv_begin(tsr_kv_cache *c, int64_t pos, int64_t n) {
     int64_t end = pos + n, last = block_end(end) < c->used ? block_end(end) : c->used;

@@ -1,4 +1,5 @@
 /* plan.c: the memory of a forward pass, laid out once when a session opens. */
+#include "core/ints.h"
 #include "core/memory.h"
 #include "kernels/attention.h"
 #include "model/forward.h"
@@ -52,8 +53,6 @@ static tsr_code lay_out(tsr_forward *f, plan *p, tsr_error *err) {
     return TSR_OK;
 }
 
-static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* What routing adds: M n_batch, `slots` M * n_expert_used, of at most `groups` experts. */
 static void want_experts(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
     const tsr_hparams *h = &f->net->hparams;
@@ -71,9 +70,9 @@ static void want_experts(plan *p, tsr_forward *f, int64_t slots, int64_t groups)
 static void want_product_work(plan *p, tsr_forward *f, int64_t slots, int64_t groups) {
     const tsr_hparams *h = &f->net->hparams;
     size_t bytes, expert_bytes = 0;
-    int64_t most_k = largest(largest(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
+    int64_t most_k = tsr_max64(tsr_max64(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
     if (!tsr_product_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
-    if (groups > 0 && !tsr_product_work_bytes(slots, groups, largest(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
+    if (groups > 0 && !tsr_product_work_bytes(slots, groups, tsr_max64(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
     if (!p->overflow) want(p, &f->product_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
 }
 
@@ -82,14 +81,14 @@ static void want_partials(plan *p, tsr_forward *f, int64_t n_ctx) {
     const tsr_hparams *h = &f->net->hparams;
     int64_t threads = tsr_pool_size(f->pool), segments = (n_ctx - 1) / TSR_ATTENTION_SEGMENT + 1;
     f->partial_floats = tsr_attention_partial_floats(h->n_head / h->n_head_kv, h->head_v);
-    f->split_items = largest(SPLIT_ITEMS * threads < MOST_SPLIT ? SPLIT_ITEMS * threads : MOST_SPLIT, threads);
+    f->split_items = tsr_max64(SPLIT_ITEMS * threads < MOST_SPLIT ? SPLIT_ITEMS * threads : MOST_SPLIT, threads);
     want(p, &f->partials, 2 * threads + f->split_items * segments, f->partial_floats);
 }
 
 /* Bytes of scratch that a thread needs: for products and for attention. */
 static size_t scratch_bytes(const tsr_hparams *h) {
     int64_t group = h->n_head / h->n_head_kv;
-    size_t most = tsr_product_scratch_bytes(largest(largest(h->n_embd, h->n_head * h->head_v), largest(h->n_ff, h->n_ff_expert)));
+    size_t most = tsr_product_scratch_bytes(tsr_max64(tsr_max64(h->n_embd, h->n_head * h->head_v), tsr_max64(h->n_ff, h->n_ff_expert)));
     size_t block = tsr_attention_block_bytes(group, h->head_k, h->head_v), segment = tsr_attention_segment_bytes(h->head_k);
     most = most > block ? most : block;
     most = most > segment ? most : segment;
