@@ -25,10 +25,7 @@ typedef struct rows_job {
 
 static void copy_rows(void *ctx, int thread, int n_threads) {
     const rows_job *job = ctx;
-    const tsr_product *p = job->p;
-    int64_t begin, end;
-    tsr_split(p->m, 1, thread, n_threads, &begin, &end);
-    for (int64_t i = begin; i < end; i++) tsr_rows_copy(&p->x, p->kern, i, job->copy + i * p->x.k);
+    tsr_rows_copy_share(&job->p->x, job->p->kern, job->p->m, thread, n_threads, job->copy);
 }
 
 /* Experts whose matrices are weights of their own, of several formats or buffer types. */

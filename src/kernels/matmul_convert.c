@@ -26,18 +26,12 @@ static void pack_tiles(const tsr_packed_product *p, const tsr_converted *in, flo
     }
 }
 
-static void copy_rows(const tsr_packed_product *p, const tsr_converted *in, int i, int n) {
-    int64_t begin, end;
-    tsr_split(in->rows, 1, i, n, &begin, &end);
-    for (int64_t row = begin; row < end; row++) tsr_rows_copy(&in->x, p->kern, row, in->copy + row * in->x.k);
-}
-
 bool tsr_needs_converting(const tsr_converted *in) { return in->n_act > 0 || in->wide || in->copy; }
 
 void tsr_convert(const tsr_packed_product *p, const tsr_converted *in, uint8_t *scratch, tsr_pool *pool, int i, int n) {
     float *buffer = (float *)(void *)scratch;
     if (in->wide) pack_tiles(p, in, buffer, i, n);
-    if (in->copy) copy_rows(p, in, i, n);
+    if (in->copy) tsr_rows_copy_share(&in->x, p->kern, in->rows, i, n, in->copy);
     const tsr_act8_source source = {p->kern, in->layouts, in->n_act, in->x, in->rows, buffer};
     if (in->n_act > 0) tsr_act8_quantize(in->act, &source, pool, i, n);
     else if (pool) tsr_pool_barrier(pool, i);

@@ -16,6 +16,12 @@ void tsr_rows_copy(const tsr_rows *rows, const tsr_kernels *kern, int64_t i, flo
     if (row != out) memcpy(out, row, (size_t)rows->k * sizeof *out);
 }
 
+void tsr_rows_copy_share(const tsr_rows *rows, const tsr_kernels *kern, int64_t m, int i, int n, float *out) {
+    int64_t begin, end;
+    tsr_split(m, 1, i, n, &begin, &end);
+    for (int64_t row = begin; row < end; row++) tsr_rows_copy(rows, kern, row, out + row * rows->k);
+}
+
 tsr_rows tsr_rows_from(const tsr_rows *rows, int64_t first) {
     tsr_rows rest = *rows;
     if (rows->index) rest.index += first;

@@ -19,6 +19,8 @@ const float *tsr_rows_read(const tsr_rows *rows, const struct tsr_kernels *kern,
 
 /* Copies row i to out[k]. */
 void tsr_rows_copy(const tsr_rows *rows, const struct tsr_kernels *kern, int64_t i, float *out);
+/* Share i of n of copying rows 0 .. m - 1 to out[m][k]. */
+void tsr_rows_copy_share(const tsr_rows *rows, const struct tsr_kernels *kern, int64_t m, int i, int n, float *out);
 
 /* The rows from `first` on. */
 tsr_rows tsr_rows_from(const tsr_rows *rows, int64_t first);

@@ -1,48 +1,11 @@
 /* Affinity, cores and cgroup quotas, read from made-up /proc and /sys trees, and from the real one. */
 #include "core/cpu.h"
 
+#include "test_tree.h"
+
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-static char root[64];
 static tsr_cpuset got; /* large: kept off the stack */
-
-static int setup(void **state) {
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/tsr-cpuset-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command);
-}
-
-/* Writes root/path, making directories on the way. */
-static void put(const char *path, const char *text) {
-    char full[8192];
-    int n = snprintf(full, sizeof full, "%s/%s", root, path);
-    assert_in_range(n, 1, sizeof full - 1);
-    for (char *s = full + strlen(root) + 1; (s = strchr(s, '/')); s++) {
-        *s = '\0';
-        mkdir(full, 0755);
-        *s = '/';
-    }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
 
 static void allow(const char *cpus) {
     char text[512];
@@ -263,7 +226,7 @@ static void test_real(void **state) {
     assert_int_equal(got.first_cpus[0], last);
 }
 
-#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
 
 static void test_counts(void **state) {
     (void)state;

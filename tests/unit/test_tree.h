@@ -30,7 +30,7 @@ static int remove_root(void **state) {
 
 /* Writes root/path, making directories on the way. */
 static void put(const char *path, const char *text) {
-    char full[512];
+    char full[8192];
     int n = snprintf(full, sizeof full, "%s/%s", root, path);
     assert_in_range(n, 1, sizeof full - 1);
     for (char *s = full + strlen(root) + 1; (s = strchr(s, '/')); s++) {

@@ -1,4 +1,4 @@
-/* narrow16_avx512.c: few rows of f32 activations times F16 and BF16 weights (AVX-512 F). Compiled with this ISA's flags only.
+/* narrow16_avx512.c: few rows of f32 activations times F16 and BF16 weights, and f32 panels of attention (AVX-512 F). Compiled with this ISA's flags only.
  *
  * Time goes to reading weights. A line holds two k of 16 columns (packed.h); no weight and no activation is rounded. */
 #include "kernels/kernels.h"
@@ -59,40 +59,13 @@ TSR_INLINE void narrow(const tsr_packed *w, int64_t p, const float *x, int64_t l
     for (int r = 0; r < R; r++) _mm512_storeu_ps(out + r * TSR_PANEL, columns(acc[r], f16));
 }
 
-TSR_INLINE void narrow_part(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out, const bool f16) {
-    switch (rows) {
-    case 1: narrow(w, p, x, ldx, out, f16, 1); break;
-    case 2: narrow(w, p, x, ldx, out, f16, 2); break;
-    case 3: narrow(w, p, x, ldx, out, f16, 3); break;
-    case 4: narrow(w, p, x, ldx, out, f16, 4); break;
-    case 5: narrow(w, p, x, ldx, out, f16, 5); break;
-    case 6: narrow(w, p, x, ldx, out, f16, 6); break;
-    case 7: narrow(w, p, x, ldx, out, f16, 7); break;
-    default: narrow(w, p, x, ldx, out, f16, 8); break;
-    }
-}
-
-/* More than 8 rows: in two halves, the second of which finds the panel in a cache. */
-TSR_INLINE void narrow_rows(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out, const bool f16) {
-    int first = rows <= ROWS ? rows : (rows + 1) / 2;
-    narrow_part(w, p, x, ldx, first, out, f16);
-    if (rows > first) narrow_part(w, p, x + first * ldx, ldx, rows - first, out + first * TSR_PANEL, f16);
-}
-
-static void narrow_F16__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
-    narrow_rows(w, p, x, ldx, rows, out, true);
-}
-
-static void narrow_BF16__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
-    narrow_rows(w, p, x, ldx, rows, out, false);
-}
-
 /* out[R][16] = R rows of x times a panel [k][16]; even and odd k have sums of their own, so that additions wait less. */
-TSR_INLINE void narrow_f32(const float *b, int64_t k, const float *x, int64_t ldx, float *out, const int R) {
+TSR_INLINE void narrow_f32(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, float *out, const int R) {
+    const float *b = (const float *)(const void *)(w->data + (size_t)p * w->panel_bytes);
     __m512 acc[ROWS][2];
     for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     int64_t l = 0;
-    for (; l + 2 <= k; l += 2, b += 2 * TSR_PANEL) {
+    for (; l + 2 <= w->k; l += 2, b += 2 * TSR_PANEL) {
         __m512 w0 = _mm512_loadu_ps(b), w1 = _mm512_loadu_ps(b + TSR_PANEL);
         _mm_prefetch((const char *)b + PREFETCH_BYTES, _MM_HINT_T1);
         _mm_prefetch((const char *)b + PREFETCH_BYTES + 64, _MM_HINT_T1);
@@ -102,25 +75,46 @@ TSR_INLINE void narrow_f32(const float *b, int64_t k, const float *x, int64_t ld
         }
     }
     for (int r = 0; r < R; r++) {
-        if (l < k) acc[r][0] = _mm512_fmadd_ps(_mm512_loadu_ps(b), _mm512_set1_ps(x[r * ldx + l]), acc[r][0]);
+        if (l < w->k) acc[r][0] = _mm512_fmadd_ps(_mm512_loadu_ps(b), _mm512_set1_ps(x[r * ldx + l]), acc[r][0]);
         _mm512_storeu_ps(out + r * TSR_PANEL, _mm512_add_ps(acc[r][0], acc[r][1]));
     }
 }
 
-static void narrow_F32__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
-    const float *b = (const float *)(const void *)(w->data + (size_t)p * w->panel_bytes);
-    for (; rows > 0; rows -= ROWS, x += ROWS * ldx, out += ROWS * TSR_PANEL) {
-        switch (rows) {
-        case 1: narrow_f32(b, w->k, x, ldx, out, 1); break;
-        case 2: narrow_f32(b, w->k, x, ldx, out, 2); break;
-        case 3: narrow_f32(b, w->k, x, ldx, out, 3); break;
-        case 4: narrow_f32(b, w->k, x, ldx, out, 4); break;
-        case 5: narrow_f32(b, w->k, x, ldx, out, 5); break;
-        case 6: narrow_f32(b, w->k, x, ldx, out, 6); break;
-        case 7: narrow_f32(b, w->k, x, ldx, out, 7); break;
-        default: narrow_f32(b, w->k, x, ldx, out, 8); break;
-        }
+TSR_INLINE void narrow_of(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, float *out, const tsr_type type, const int R) {
+    if (type == TSR_F32) narrow_f32(w, p, x, ldx, out, R);
+    else narrow(w, p, x, ldx, out, type == TSR_F16, R);
+}
+
+TSR_INLINE void narrow_part(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out, const tsr_type type) {
+    switch (rows) {
+    case 1: narrow_of(w, p, x, ldx, out, type, 1); break;
+    case 2: narrow_of(w, p, x, ldx, out, type, 2); break;
+    case 3: narrow_of(w, p, x, ldx, out, type, 3); break;
+    case 4: narrow_of(w, p, x, ldx, out, type, 4); break;
+    case 5: narrow_of(w, p, x, ldx, out, type, 5); break;
+    case 6: narrow_of(w, p, x, ldx, out, type, 6); break;
+    case 7: narrow_of(w, p, x, ldx, out, type, 7); break;
+    default: narrow_of(w, p, x, ldx, out, type, 8); break;
     }
+}
+
+/* More than 8 rows: in two halves, the second of which finds the panel in a cache. */
+TSR_INLINE void narrow_rows(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out, const tsr_type type) {
+    int first = rows <= ROWS ? rows : (rows + 1) / 2;
+    narrow_part(w, p, x, ldx, first, out, type);
+    if (rows > first) narrow_part(w, p, x + first * ldx, ldx, rows - first, out + first * TSR_PANEL, type);
+}
+
+static void narrow_F16__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
+    narrow_rows(w, p, x, ldx, rows, out, TSR_F16);
+}
+
+static void narrow_BF16__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
+    narrow_rows(w, p, x, ldx, rows, out, TSR_BF16);
+}
+
+static void narrow_F32__avx512(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out) {
+    narrow_rows(w, p, x, ldx, rows, out, TSR_F32);
 }
 
 void tsr_kernels_fill_narrow16_avx512(tsr_kernels *k) {
