@@ -48,7 +48,7 @@ static tsr_code check_directory(const tsr_cache_dir *d, tsr_error *err) {
     return TSR_OK;
 }
 
-tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr_error *err) {
+tsr_code tsr_cache_dir_find(tsr_cache_dir *d, const char *path, tsr_error *err) {
     d->fd = -1;
     d->path[0] = '\0';
     if (path && *path) {
@@ -59,6 +59,12 @@ tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr
         if (code != TSR_OK) return code;
     }
     tsr_printable(d->path, strlen(d->path), d->label, sizeof d->label);
+    return TSR_OK;
+}
+
+tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr_error *err) {
+    tsr_code code = tsr_cache_dir_find(d, path, err);
+    if (code != TSR_OK) return code;
     int failure = create ? make_directories(d->path) : 0;
     if (failure) return tsr_fail(err, TSR_E_IO, "%s: cannot create the directory: %s; give another with --cache-dir, or use --no-cache",
                                  d->label, strerror(failure));
@@ -66,7 +72,7 @@ tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr
     if (d->fd < 0)
         return tsr_fail(err, TSR_E_IO, "%s: cannot open the directory: %s; give another with --cache-dir, or use --no-cache", d->label,
                         strerror(errno));
-    tsr_code code = check_directory(d, err);
+    code = check_directory(d, err);
     if (code != TSR_OK) tsr_cache_dir_close(d);
     return code;
 }

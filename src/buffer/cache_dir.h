@@ -15,8 +15,10 @@ typedef struct tsr_cache_dir {
     char label[320]; /* path, printable */
 } tsr_cache_dir;
 
-/* path: NULL for $XDG_CACHE_HOME/tessera/packed, or ~/.cache/tessera/packed. With create, it and what is missing above it are made, for this
- * user only (0700). Refuses a directory of somebody else, or into which others may write. A message says what to do. */
+/* Sets path and label of d, which need not be closed. path: NULL or "" for $XDG_CACHE_HOME/tessera/packed, or ~/.cache/tessera/packed. */
+tsr_code tsr_cache_dir_find(tsr_cache_dir *d, const char *path, tsr_error *err);
+/* With create, the directory and what is missing above it are made, for this user only (0700). Refuses one of somebody else, or into which others
+ * may write. A message says what to do. */
 tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr_error *err);
 void tsr_cache_dir_close(tsr_cache_dir *d);
 

@@ -67,25 +67,6 @@ tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
     return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: %s (leave out --mlock)", n, strerror(error));
 }
 
-/* The number after `key` in a file, times unit; UINT64_MAX when there is none ("max"). */
-static uint64_t read_number(const char *path, const char *key, uint64_t unit) {
-    FILE *f = fopen(path, "r");
-    if (!f) return UINT64_MAX;
-    char line[128];
-    unsigned long long n = 0;
-    bool found = false;
-    while (!found && fgets(line, sizeof line, f))
-        found = strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%llu", &n) == 1;
-    fclose(f);
-    return found && n <= UINT64_MAX / unit ? n * unit : UINT64_MAX;
-}
-
-uint64_t tsr_memory_available(void) {
-    uint64_t system = read_number("/proc/meminfo", "MemAvailable:", 1024), group = read_number("/sys/fs/cgroup/memory.max", "", 1);
-    uint64_t least = system < group ? system : group;
-    return least == UINT64_MAX ? (uint64_t)1 << 30 : least;
-}
-
 bool tsr_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 
 bool tsr_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }

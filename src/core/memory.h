@@ -22,10 +22,6 @@ const char *tsr_memory_huge_reason(void);
 /* Pins [p, p + n) in RAM. On failure the message says which limit forbids it and how to raise it. */
 tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err);
 
-/* Bytes that this process could still use: what the system has available, within the limit of the cgroup that /sys/fs/cgroup shows. A GiB when
- * neither says. */
-uint64_t tsr_memory_available(void);
-
 /* a * b and a + b, or false when the result does not fit. */
 bool tsr_mul_size(size_t a, size_t b, size_t *out);
 bool tsr_add_size(size_t a, size_t b, size_t *out);

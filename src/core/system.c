@@ -58,13 +58,14 @@ static void visit_memory(void *ctx, const char *dir, bool v2) {
     tsr_system *s = ctx;
     tsr_buf text = {0};
     double limit = tsr_cgroup_number(dir, v2 ? "memory.max" : "memory.limit_in_bytes", &text);
-    if (limit > 0 && limit < 9e18 && (s->group_limit == TSR_UNLIMITED || (uint64_t)limit < s->group_limit)) { /* v1 writes 2^63 - 4096 for none */
+    if (limit > 0 && limit < 9e18) { /* v1 writes 2^63 - 4096 for none */
         double used = tsr_cgroup_number(dir, v2 ? "memory.current" : "memory.usage_in_bytes", &text);
         tsr_cgroup_number(dir, "memory.stat", &text);
         const char *cache = text.data ? value_of(text.data, v2 ? "inactive_file" : "total_inactive_file") : NULL;
         used -= cache ? strtod(cache, NULL) : 0;
-        s->group_limit = (uint64_t)limit;
-        s->group_left = used < limit ? (uint64_t)(limit - (used > 0 ? used : 0)) : 0;
+        uint64_t left = used < limit ? (uint64_t)(limit - (used > 0 ? used : 0)) : 0;
+        if ((uint64_t)limit < s->group_limit) s->group_limit = (uint64_t)limit;
+        if (left < s->group_left) s->group_left = left; /* not always of the same cgroup: others may fill one above ours */
     }
     tsr_buf_free(&text);
 }
@@ -160,4 +161,14 @@ void tsr_system_read(const char *root, tsr_system *out) {
     read_process(&r, out);
     tsr_buf_free(&r.path);
     tsr_buf_free(&r.text);
+}
+
+uint64_t tsr_system_available(const char *root) {
+    reader r = {.root = root};
+    tsr_system s = {0};
+    read_memory(&r, &s);
+    tsr_buf_free(&r.path);
+    tsr_buf_free(&r.text);
+    uint64_t least = s.available > 0 && s.available < s.group_left ? s.available : s.group_left;
+    return least == TSR_UNLIMITED ? (uint64_t)1 << 30 : least;
 }

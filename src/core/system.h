@@ -27,7 +27,7 @@ typedef struct tsr_system {
 
     uint64_t total, available, swap_total, swap_free;
     uint64_t group_limit;  /* the tightest memory limit of our cgroups; TSR_UNLIMITED when there is none */
-    uint64_t group_left;   /* what may still be used in that cgroup: caches of files that could go count as free */
+    uint64_t group_left;   /* what may still be used in all of them: caches of files that could go count as free */
     char thp[16], thp_defrag[24]; /* transparent huge pages: "always", "madvise", "never" */
     uint64_t huge_size, huge_total, huge_free; /* of the reserved huge pages: bytes of one, how many */
 
@@ -41,5 +41,8 @@ typedef struct tsr_system {
 
 /* root: "" for the real system, or a directory that holds proc/ and sys/ trees. */
 void tsr_system_read(const char *root, tsr_system *out);
+
+/* Bytes that this process could still use: what the system has available, within the limits of our cgroups. A GiB when neither says. */
+uint64_t tsr_system_available(const char *root);
 
 #endif

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/ints.h"
 #include "core/memory.h"
+#include "core/system.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static tsr_code open_parts(tsr_bench *b, const tsr_bench_params *p, tsr_error *e
     b->n_threads = p->n_threads ? p->n_threads : set.n_default;
     b->pool = tsr_pool_open(b->n_threads, true, err);
     if (!b->pool) return err ? err->code : TSR_E_NOMEM;
-    b->max_memory = p->max_memory ? (double)p->max_memory : 0.5 * (double)tsr_memory_available();
+    b->max_memory = p->max_memory ? (double)p->max_memory : 0.5 * (double)tsr_system_available("");
     b->last_level = tsr_bench_last_level();
     size_t read = LEVELS_TIMES * b->last_level;
     return tsr_bench_peaks_open(&b->peaks, b->tier, b->pool, (double)read > b->max_memory / 2 ? 0 : read, err);

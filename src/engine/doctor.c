@@ -239,9 +239,9 @@ static void examine_process(const tsr_checkup *c, tsr_doctor *d) {
 
 static void examine_disk(const tsr_checkup *c, tsr_doctor *d) {
     fact(d, "disk", "cache", "%s", *c->cache_dir ? c->cache_dir : "nowhere");
-    if (c->cache_errno) {
-        problem(d, "make it writable, or name another directory in XDG_CACHE_HOME", "the directory for what is kept between starts cannot be used: %s",
-                *c->cache_dir ? strerror(c->cache_errno) : "neither XDG_CACHE_HOME nor HOME names one");
+    if (c->cache_answer.code != TSR_OK) {
+        problem(d, "make it yours and writable for you alone, or name another directory in XDG_CACHE_HOME",
+                "the directory for what is kept between starts cannot be used: %.400s", c->cache_answer.message);
         return;
     }
     bytes(d, "disk", "free", c->cache_free);

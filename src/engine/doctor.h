@@ -15,7 +15,7 @@ typedef struct tsr_checkup {
     tsr_system system;
     tsr_topology topology;
     char cache_dir[512];       /* printable */
-    int cache_errno;           /* why it cannot be written; 0: it can, or can be made */
+    tsr_error cache_answer;    /* TSR_OK: it can be written, or made; else why not */
     uint64_t cache_free;       /* bytes of its disk that this user may fill */
 } tsr_checkup;
 

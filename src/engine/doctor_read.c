@@ -1,53 +1,46 @@
 /* doctor_read.c: the facts for the doctor. */
 #include "engine/doctor.h"
 
+#include "buffer/cache_dir.h"
 #include "engine/tier.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* By the XDG Base Directory Specification, in which a relative path counts as none. */
-static bool usual_cache_dir(char *out, size_t cap) {
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = -1;
-    if (xdg && xdg[0] == '/') n = snprintf(out, cap, "%s/tessera", xdg);
-    else if (home && home[0] == '/') n = snprintf(out, cap, "%s/.cache/tessera", home);
-    return n > 0 && (size_t)n < cap;
-}
-
 /* Cuts path to the directory that exists, itself or the nearest above it, as that is where it would be made. */
 static void to_existing(char *path) {
     struct stat st;
-    char *slash;
-    while (stat(path, &st) != 0 && errno == ENOENT && (slash = strrchr(path, '/')) != NULL) {
-        if (slash == path) slash++;
-        if (!*slash) return;
-        *slash = '\0';
+    while (lstat(path, &st) != 0 && errno == ENOENT && strcmp(path, "/") != 0 && strcmp(path, ".") != 0) {
+        size_t n = strlen(path);
+        while (n > 0 && path[n - 1] == '/') n--;
+        while (n > 0 && path[n - 1] != '/') n--;
+        while (n > 1 && path[n - 1] == '/') n--;
+        if (n > 0) path[n] = '\0';
+        else strcpy(path, "."); /* relative, with nothing of it there */
     }
 }
 
+/* What is there must be fit for use, as it is when a model is opened; else it must be possible to make it. */
 static void read_cache_dir(const char *asked, tsr_checkup *out) {
-    char path[4096];
+    tsr_cache_dir dir;
     struct statvfs disk;
-    if (!asked && usual_cache_dir(path, sizeof path)) asked = path;
-    if (!asked) {
-        out->cache_errno = ENOENT;
-        return;
-    }
-    tsr_printable(asked, strlen(asked), out->cache_dir, sizeof out->cache_dir);
-    if (asked != path && (size_t)snprintf(path, sizeof path, "%s", asked) >= sizeof path) {
-        out->cache_errno = ENAMETOOLONG;
-        return;
-    }
+    tsr_code code = tsr_cache_dir_find(&dir, asked, &out->cache_answer);
+    tsr_printable(dir.path, strlen(dir.path), out->cache_dir, sizeof out->cache_dir);
+    if (code != TSR_OK) return;
+    char path[sizeof dir.path];
+    strcpy(path, dir.path);
     to_existing(path);
-    if (statvfs(path, &disk) != 0) out->cache_errno = errno;
-    else if (disk.f_flag & ST_RDONLY) out->cache_errno = EROFS;
-    else if (access(path, W_OK | X_OK) != 0) out->cache_errno = errno;
+    if (strcmp(path, dir.path) == 0 && tsr_cache_dir_open(&dir, asked, false, &out->cache_answer) != TSR_OK) return;
+    tsr_cache_dir_close(&dir);
+    int error = 0;
+    if (statvfs(path, &disk) != 0) error = errno;
+    else if (disk.f_flag & ST_RDONLY) error = EROFS;
+    else if (access(path, W_OK | X_OK) != 0) error = errno;
+    if (error) tsr_fail(&out->cache_answer, TSR_E_IO, "%s", strerror(error));
     else out->cache_free = (uint64_t)disk.f_bavail * disk.f_frsize;
 }
 

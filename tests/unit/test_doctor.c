@@ -3,7 +3,6 @@
 
 #include "test_tree.h"
 
-#include <errno.h>
 #include <math.h>
 
 static tsr_checkup healthy; /* a Xeon with AMX on bare metal */
@@ -186,35 +185,54 @@ static void test_nodes(void **state) {
 static void test_disk(void **state) {
     (void)state;
     tsr_checkup c = healthy;
-    c.cache_errno = EROFS;
+    c.cache_answer = (tsr_error){TSR_E_IO, "Read-only file system"};
     expect(&c, "disk", "cache", "Read-only", "XDG_CACHE_HOME");
     c = healthy;
     c.cache_free = 5 << 20;
     expect(&c, "disk", "free", "1 GiB", "make room");
-    c = healthy;
-    c.cache_dir[0] = '\0';
-    c.cache_errno = ENOENT;
-    expect(&c, "disk", "cache", "neither", "XDG_CACHE_HOME");
+}
+
+static void check_directory(const char *path, tsr_code code, const char *why) {
+    static tsr_checkup c;
+    tsr_checkup_read(root, path, &c);
+    if (c.cache_answer.code != code || !strstr(c.cache_answer.message, why))
+        fail_msg("%s: %s: \"%s\"", path, tsr_code_name(c.cache_answer.code), c.cache_answer.message);
+    assert_true((c.cache_free > 0) == (code == TSR_OK));
+    if (strlen(path) < 100) assert_string_equal(c.cache_dir, path);
 }
 
 /* The directory that is there, or would be made, decides. */
 static void test_cache_directories(void **state) {
     (void)state;
-    static tsr_checkup c;
-    char path[256];
+    char path[256], was[4096];
     put("dir/file", "");
+    chmod(root, 0700);
     snprintf(path, sizeof path, "%s/dir/not/made/yet", root);
-    tsr_checkup_read(root, path, &c);
-    assert_true(c.cache_errno == 0 && c.cache_free > 0);
-    assert_string_equal(c.cache_dir, path);
+    check_directory(path, TSR_OK, "");
     snprintf(path, sizeof path, "%s/dir/file/below", root);
-    tsr_checkup_read(root, path, &c);
-    assert_int_equal(c.cache_errno, ENOTDIR);
+    check_directory(path, TSR_E_IO, "Not a directory");
+    snprintf(path, sizeof path, "%s/dir/nowhere", root);
+    assert_int_equal(symlink("nothing", path), 0);
+    check_directory(path, TSR_E_IO, "No such file");
+    snprintf(path, sizeof path, "%s/dir", root);
+    chmod(path, 0777);
+    check_directory(path, TSR_E_IO, "chmod 700");
     char *longest = calloc(1, 5000);
     memset(longest, '/', 4999);
-    tsr_checkup_read(root, longest, &c);
+    check_directory(longest, TSR_E_IO, "too long");
     free(longest);
-    assert_int_equal(c.cache_errno, ENAMETOOLONG);
+    assert_non_null(getcwd(was, sizeof was));
+    assert_int_equal(chdir(root), 0);
+    check_directory("a", TSR_OK, ""); /* relative ones, too */
+    check_directory("a/b", TSR_OK, "");
+    check_directory("./a//b/", TSR_OK, "");
+    check_directory("dir/file/b", TSR_E_IO, "Not a directory");
+    check_directory("dir", TSR_E_IO, "chmod 700");
+    assert_int_equal(chdir(was), 0);
+    assert_int_equal(setenv("XDG_CACHE_HOME", "relative", 1) | unsetenv("HOME"), 0);
+    static tsr_checkup c;
+    tsr_checkup_read(root, NULL, &c);
+    assert_true(strstr(c.cache_answer.message, "neither XDG_CACHE_HOME nor HOME") != NULL && c.cache_dir[0] == '\0');
 }
 
 int main(void) {

@@ -82,6 +82,10 @@ static void test_memory_cgroups(void **state) {
     put("sys/fs/cgroup/memory.current", "1999999\n");
     tsr_system_read(root, &got);
     assert_int_equal(got.group_limit, 1000000);
+    assert_int_equal(got.group_left, 1); /* others fill the cgroup above */
+    put("sys/fs/cgroup/memory.current", "1000000\n");
+    tsr_system_read(root, &got);
+    assert_int_equal(got.group_limit, 1000000);
     assert_int_equal(got.group_left, 400000);
     put("sys/fs/cgroup/a/memory.current", "1500000\n"); /* above the limit, for a moment */
     put("sys/fs/cgroup/a/memory.stat", "");
@@ -97,6 +101,27 @@ static void test_memory_cgroups(void **state) {
     assert_int_equal(got.group_limit, 3000000);
     assert_int_equal(got.group_left, 1500000);
     assert_string_equal(got.container, "docker");
+}
+
+/* What the system has, what the cgroups leave, or what is assumed; the whole path of the cgroup counts. */
+static void test_available(void **state) {
+    (void)state;
+    assert_int_equal(tsr_system_available(root), 1 << 30);
+    put("proc/meminfo", "MemAvailable:    4096 kB\n");
+    assert_int_equal(tsr_system_available(root), 4096 << 10);
+    put("proc/self/cgroup", "0::/a/b\n");
+    put("proc/self/mountinfo", "30 22 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n");
+    put("sys/fs/cgroup/memory.max", "max\n");
+    put("sys/fs/cgroup/a/memory.max", "3000000\n");
+    put("sys/fs/cgroup/a/memory.current", "1000000\n");
+    put("sys/fs/cgroup/a/b/memory.max", "max\n");
+    assert_int_equal(tsr_system_available(root), 2000000);
+    put("sys/fs/cgroup/a/b/memory.max", "500000\n");
+    put("sys/fs/cgroup/a/b/memory.current", "500001\n");
+    assert_int_equal(tsr_system_available(root), 0);
+    put("proc/meminfo", "");
+    put("sys/fs/cgroup/a/b/memory.current", "1\n");
+    assert_int_equal(tsr_system_available(root), 499999);
 }
 
 static void test_containers(void **state) {
@@ -136,6 +161,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_everything, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_nothing, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_memory_cgroups, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_available, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_containers, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_many_nodes, make_root, remove_root),
         cmocka_unit_test(test_this_machine),
