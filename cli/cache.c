@@ -30,10 +30,11 @@ typedef struct listing {
     const cache_settings *settings;
     const char *verb;
     const operands *names; /* from the second on; none: all files */
-    json_t *json;
-    size_t n, n_bad;
+    json_t *json;          /* the files, or NULL */
+    size_t n, n_bad, n_stale;
     uint64_t bytes;
     char (*chosen)[80];    /* [n] their names */
+    uint64_t *sizes;       /* [n] */
 } listing;
 
 /* A name may be given by its beginning. */
@@ -68,61 +69,90 @@ static void print_entry(const listing *l, const tsr_cache_entry *e) {
            show_age(e->used, age, sizeof age));
     const char *slash = strrchr(e->source, '/'), *name = slash ? slash + 1 : e->source;
     put_clean(stdout, e->model, strlen(e->model), true);
-    if (*name) printf("%s%s%s", *e->model ? " (" : "", name, *e->model ? ")" : "");
-    if (*e->problem) printf("%s%s%s%s", *name ? ": " : "", term_style(stdout, STYLE_ERROR), e->problem, term_style(stdout, STYLE_NONE));
-    else if (strcmp(l->verb, "verify") == 0) printf(": good");
+    if (*name) {
+        fputs(*e->model ? " (" : "", stdout);
+        put_clean(stdout, name, strlen(name), true);
+        fputs(*e->model ? ")" : "", stdout);
+    }
+    if (*e->problem) {
+        printf("%s%s%s", *name ? ": " : "", term_style(stdout, e->stale ? STYLE_WARNING : STYLE_ERROR), e->stale ? "stale: " : "");
+        put_clean(stdout, e->problem, strlen(e->problem), true);
+        fputs(term_style(stdout, STYLE_NONE), stdout);
+    } else if (strcmp(l->verb, "verify") == 0) {
+        fputs(": good", stdout);
+    }
     putchar('\n');
 }
 
 static bool on_file(void *user, const tsr_cache_entry *e) {
     listing *l = user;
     if (!is_meant(l, e->file)) return !interrupted();
-    char(*more)[80] = realloc(l->chosen, (l->n + 1) * sizeof *more);
-    if (!more) return false;
-    l->chosen = more;
-    snprintf(l->chosen[l->n++], sizeof *more, "%s", e->file);
-    l->bytes += e->bytes;
-    l->n_bad += *e->problem && !e->temporary;
+    char(*chosen)[80] = realloc(l->chosen, (l->n + 1) * sizeof *chosen);
+    if (chosen) l->chosen = chosen;
+    uint64_t *sizes = realloc(l->sizes, (l->n + 1) * sizeof *sizes);
+    if (sizes) l->sizes = sizes;
+    if (!chosen || !sizes) return false;
+    snprintf(l->chosen[l->n], sizeof *chosen, "%s", e->file);
+    l->sizes[l->n++] = e->bytes;
     if (strcmp(l->verb, "rm") == 0) return true;
+    l->bytes += e->bytes;
+    l->n_stale += e->stale;
+    l->n_bad += *e->problem && !e->temporary && !e->stale;
     if (l->json)
-        json_array_append_new(l->json, json_pack("{ss ss ss sI sI sI sb ss}", "file", e->file, "model", e->model, "source", e->source, "bytes",
+        json_array_append_new(l->json, json_pack("{ss ss ss sI sI sI sb sb ss}", "file", e->file, "model", e->model, "source", e->source, "bytes",
                                                  (json_int_t)e->bytes, "created", (json_int_t)e->created, "used", (json_int_t)e->used,
-                                                 "temporary", e->temporary, "problem", e->problem));
+                                                 "temporary", e->temporary, "stale", e->stale, "problem", e->problem));
     else print_entry(l, e);
     return !interrupted();
 }
 
-static int remove_chosen(const listing *l) {
+/* All that can be; what cannot is named. */
+static int remove_chosen(listing *l) {
     char size[32];
+    size_t n = 0;
+    json_t *failed = json_array();
     for (size_t i = 0; i < l->n; i++) {
         tsr_error err = {0};
-        if (tsr_cache_remove(l->settings->dir, l->chosen[i], &err) != TSR_OK) return fail_with(&err);
-        if (l->json) json_array_append_new(l->json, json_string(l->chosen[i]));
+        if (tsr_cache_remove(l->settings->dir, l->chosen[i], &err) == TSR_OK) {
+            n++;
+            l->bytes += l->sizes[i];
+            if (l->json) json_array_append_new(l->json, json_string(l->chosen[i]));
+        } else {
+            fail_with(&err);
+            json_array_append_new(failed, json_pack("{ss ss}", "file", l->chosen[i], "problem", err.message));
+        }
     }
-    if (!l->json) printf("%zu file%s removed, %s\n", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
-    return EXIT_FINE;
+    int status = EXIT_FINE;
+    if (l->json) status = out_json(json_pack("{sO sO sI}", "removed", l->json, "failed", failed, "bytes", (json_int_t)l->bytes));
+    else printf("%zu file%s removed, %s\n", n, n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+    json_decref(failed);
+    return n < l->n ? EXIT_FAILED : status;
 }
 
 static int finish(listing *l) {
     int status = EXIT_FINE;
     char size[32];
-    bool removing = strcmp(l->verb, "rm") == 0;
+    bool verifying = strcmp(l->verb, "verify") == 0;
     if (l->n == 0 && l->names->n > 1) {
         say_error("no cache file has a name that begins so; `tessera cache ls` lists them");
         return EXIT_FAILED;
     }
-    if (removing) status = remove_chosen(l);
-    else if (!l->json) printf("%zu file%s, %s\n", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+    if (strcmp(l->verb, "rm") == 0) return remove_chosen(l);
     if (l->json) {
-        int printed = out_json(json_incref(l->json));
-        if (status == EXIT_FINE) status = printed;
+        status = out_json(json_pack("{sO sI sI sI}", "files", l->json, "bytes", (json_int_t)l->bytes, "stale", (json_int_t)l->n_stale, "damaged",
+                                    (json_int_t)l->n_bad));
+    } else {
+        printf("%zu file%s, %s", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+        if (verifying && l->n_stale + l->n_bad > 0) printf("; %zu stale, %zu damaged", l->n_stale, l->n_bad);
+        putchar('\n');
     }
-    if (l->n_bad > 0 && !removing && status == EXIT_FINE) {
-        say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad, l->n_bad == 1 ? "" : "s",
-                    l->n_bad == 1 ? "its" : "their");
-        status = strcmp(l->verb, "verify") == 0 ? EXIT_FAILED : EXIT_FINE;
-    }
-    return status;
+    if (l->n_stale > 0)
+        say_note("of %zu file%s the model is not what it was, or where it was; if no copy of it is in use, `tessera cache rm` makes room", l->n_stale,
+                 l->n_stale == 1 ? "" : "s");
+    if (l->n_bad == 0 || status != EXIT_FINE) return status;
+    say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad, l->n_bad == 1 ? "" : "s",
+                l->n_bad == 1 ? "its" : "their");
+    return verifying ? EXIT_FAILED : EXIT_FINE;
 }
 
 static int run(void *settings, const operands *rest) {
@@ -145,6 +175,7 @@ static int run(void *settings, const operands *rest) {
     if (interrupted()) status = EXIT_INTERRUPTED;
     json_decref(l.json);
     free(l.chosen);
+    free(l.sizes);
     return status;
 }
 

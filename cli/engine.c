@@ -68,6 +68,18 @@ static bool on_load(void *user, uint64_t done, uint64_t total) {
     return !interrupted();
 }
 
+/* Ctrl-C gives the file up, but not one that has ended the answer: the second one leaves at once. */
+typedef struct keeping {
+    progress bar;
+    bool was_interrupted;
+} keeping;
+
+static bool on_keep(void *user, uint64_t done, uint64_t total) {
+    keeping *k = user;
+    progress_update(&k->bar, done, total);
+    return k->was_interrupted || !interrupted();
+}
+
 int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     memset(e, 0, sizeof *e);
     if (!m->path || !*m->path) {
@@ -141,16 +153,15 @@ int engine_open_session(engine *e, const session_options *s, int n_batch) {
     return EXIT_FINE;
 }
 
-/* Packed weights may still be on their way to disk. Ctrl-C gives that up. */
+/* Packed weights may still be on their way to disk. */
 static void finish_cache(engine *e) {
-    progress bar;
+    keeping k = {.was_interrupted = interrupted()};
     tsr_error err = {0};
     if (!e->model) return;
-    interrupt_clear(); /* what it ended was the answer, */
-    out_write("", 0);  /* which need not wait */
-    progress_start(&bar, "keeping packed weights for the next start", "B");
-    tsr_code code = tsr_model_cache_wait(e->model, on_load, &bar, &err);
-    progress_end(&bar);
+    out_write("", 0); /* the answer need not wait */
+    progress_start(&k.bar, "keeping packed weights for the next start", "B");
+    tsr_code code = tsr_model_cache_wait(e->model, on_keep, &k, &err);
+    progress_end(&k.bar);
     if (code != TSR_OK) say_warning("packed weights are not kept for the next start: %s", err.message);
 }
 

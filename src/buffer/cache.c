@@ -1,7 +1,9 @@
 #include "buffer/cache.h"
 
 #include "buffer/cache_key.h"
+#include "buffer/cache_room.h"
 #include "buffer/cache_write.h"
+#include "core/clock.h"
 #include "core/mapping.h"
 #include "core/memory.h"
 
@@ -15,7 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POLL_MS = 20, PATIENCE_MS = 10000 }; /* how long a writer may show no progress before others stop waiting for it */
+/* How long others wait for a writer: as long as it shows progress, but not much longer than packing beside it would take (in milliseconds). */
+enum { FIRST_PAUSE = 10, LAST_PAUSE = 160, SILENCE = 4000, LEAST_WAIT = 5000, BYTES_PER_WAIT = 400000 };
+
+/* A file as it was when it was refused: it need not be read again. */
+typedef struct refused {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec modified, changed;
+} refused;
 
 struct tsr_cache {
     const tsr_cache_plan *plan;
@@ -27,6 +38,7 @@ struct tsr_cache {
     bool settled;              /* the identity will tell a change */
     int lock;                  /* the locked temporary file, -1: nothing is going to be written */
     tsr_cache_writer writer;
+    refused refused;
     char note[768];
 };
 
@@ -79,9 +91,9 @@ static void note_damage(tsr_cache *c, const tsr_error *why) {
     snprintf(c->note, sizeof c->note, "the cache file %s/%s is not used: %.256s; the weights are packed anew", c->dir.label, c->name, why->message);
 }
 
-static void note_unwritten(tsr_cache *c, const tsr_error *why) {
+static void note_unwritten(tsr_cache *c, const char *why) {
     size_t n = strlen(c->note);
-    snprintf(c->note + n, sizeof c->note - n, "%spacked weights are not kept for the next start: %.400s", n ? "; " : "", why->message);
+    snprintf(c->note + n, sizeof c->note - n, "%spacked weights are not kept for the next start: %.400s", n ? "; " : "", why);
 }
 
 /* -------------------------------------------------------------------------------------------- a file's worth */
@@ -122,9 +134,12 @@ static tsr_code verify(const tsr_cache_header *h, const tsr_cache_tensor *tensor
     const tsr_digest_job job = {.items = items, .n_items = h->n_tensors, .pool = pool, .mapped = fd < 0, .fd = fd, .offset = h->data_offset,
                                 .progress = progress, .progress_user = user};
     tsr_code code = tsr_digest_run(&job, err);
-    for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++)
+    for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++) {
+        char name[4 * sizeof tensors[i].name];
         if (!tsr_digest_equal(items[i].digest, tensors[i].checksum))
-            code = tsr_fail(err, TSR_E_FORMAT, "the checksum of tensor %s is wrong", tensors[i].name);
+            code = tsr_fail(err, TSR_E_FORMAT, "the checksum of tensor %s is wrong",
+                            tsr_printable(tensors[i].name, strlen(tensors[i].name), name, sizeof name));
+    }
     free(items);
     return code;
 }
@@ -188,7 +203,17 @@ static void mark_used(const tsr_cache *c, int fd, const uint8_t *head) {
     futimens(fd, NULL);
 }
 
-/* Fills b from the file if there is one and it is good. A file that is not leaves a note. */
+/* Was this very file refused before? Remembers it for the next time. */
+static bool was_refused(tsr_cache *c, int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return false;
+    const refused old = c->refused;
+    c->refused = (refused){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
+    return old.ino == st.st_ino && old.dev == st.st_dev && old.size == st.st_size && old.modified.tv_sec == st.st_mtim.tv_sec &&
+           old.modified.tv_nsec == st.st_mtim.tv_nsec && old.changed.tv_sec == st.st_ctim.tv_sec && old.changed.tv_nsec == st.st_ctim.tv_nsec;
+}
+
+/* Fills b from the file if there is one and it is good. A file that is not leaves a note, and is not looked at again. */
 static tsr_code take_file(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progress_fn progress, void *user, tsr_error *err) {
     tsr_error why = {0};
     uint64_t bytes;
@@ -198,12 +223,19 @@ static tsr_code take_file(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progr
     const tsr_cache_tensor *tensors;
     tsr_code code = tsr_cache_open_file(&c->dir, c->name, &fd, &bytes, &why);
     if (code == TSR_OK && fd < 0) return TSR_OK;
+    if (code == TSR_OK && was_refused(c, fd)) {
+        close(fd);
+        return TSR_OK;
+    }
     if (code == TSR_OK) code = tsr_cache_read_head(fd, bytes, &head, &header, &tensors, &why);
     if (code == TSR_OK) code = compare_plan(c, &header, tensors, &why);
     if (code == TSR_OK && !tsr_cache_has_seen(head, c->identity)) code = compare_source(c, tensors, pool, progress, user, &why);
     if (code == TSR_OK && c->read) code = take_read(fd, &header, tensors, b, pool, progress, user, &why);
     else if (code == TSR_OK) code = take_mapped(c, fd, &header, tensors, b, pool, progress, user, &why);
-    if (code == TSR_OK) mark_used(c, fd, head);
+    if (code == TSR_OK) {
+        mark_used(c, fd, head);
+        c->note[0] = '\0'; /* of a bad one before it */
+    }
     free(head);
     if (fd >= 0) close(fd);
     if (code == TSR_E_CANCELLED || code == TSR_E_NOMEM) return tsr_fail(err, code, "%s", why.message);
@@ -213,52 +245,62 @@ static tsr_code take_file(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progr
 
 /* ------------------------------------------------------------------------------------------------ or writing one */
 
-static void reserve(tsr_cache *c) {
+static void make_room(tsr_cache *c) {
     tsr_error why = {0};
     uint64_t n = tsr_cache_data_offset((uint32_t)c->plan->n) + c->plan->bytes;
-    tsr_code code = TSR_OK;
-    if (!tsr_cache_make_room(&c->dir, c->name, n, c->limit))
-        code = tsr_fail(&why, TSR_E_LIMIT, "%s: a file of %" PRIu64 " MB does not fit the limit of %" PRIu64
-                        " MB; raise it with --cache-limit or TESSERA_CACHE_LIMIT, or use --no-cache", c->dir.label, n / 1000000, c->limit / 1000000);
-    if (code == TSR_OK) code = tsr_cache_reserve(&c->dir, c->lock, n, &why);
-    if (code == TSR_OK) return;
-    note_unwritten(c, &why);
+    if (tsr_cache_make_room(&c->dir, c->name, c->lock, n, c->limit, &why) == TSR_OK) return;
+    note_unwritten(c, why.message);
     unlock(c);
 }
 
-/* Sleeps a little; false when the writer has shown no sign of life for too long. */
-static bool wait_for_writer(const tsr_cache *c, int64_t *seen_at, int *idle_ms) {
-    const struct timespec pause = {0, POLL_MS * 1000000L};
+typedef struct waiting {
+    int64_t since, moved; /* when it began, and when the writer last showed progress, in milliseconds; 0: not yet */
+    int64_t at;           /* what the writer has reached */
+    int pause;
+} waiting;
+
+/* Sleeps a little, longer each time; false, with a note, when it is better to pack than to wait on. */
+static bool wait_for_writer(tsr_cache *c, waiting *w) {
+    int64_t now = tsr_clock_ns() / 1000000, at = tsr_cache_writer_at(&c->dir, c->name);
+    if (w->since == 0) *w = (waiting){.since = now, .moved = now, .at = at, .pause = FIRST_PAUSE};
+    if (at != w->at) w->moved = now;
+    w->at = at;
+    const char *what = NULL;
+    if (now - w->moved > SILENCE) what = "has begun to write it, but stands still";
+    else if (now - w->since > LEAST_WAIT + (int64_t)(c->plan->bytes / BYTES_PER_WAIT)) what = "is still writing it, and packing takes no longer than waiting";
+    if (what) {
+        char why[512];
+        snprintf(why, sizeof why, "%s/%s: another process %s", c->dir.label, c->name, what);
+        note_unwritten(c, why);
+        return false;
+    }
+    const struct timespec pause = {0, w->pause * 1000000L};
     nanosleep(&pause, NULL);
-    int64_t at = tsr_cache_writer_at(&c->dir, c->name);
-    *idle_ms = at == *seen_at ? *idle_ms + POLL_MS : 0;
-    *seen_at = at;
-    return *idle_ms < PATIENCE_MS;
+    w->pause = w->pause * 3 / 2 < LAST_PAUSE ? w->pause * 3 / 2 : LAST_PAUSE;
+    return true;
 }
 
 /* With the lock, a file may have got its name since the last look. One that is no good is left for the new one to replace. */
 tsr_code tsr_cache_load(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progress_fn progress, void *user, tsr_error *err) {
-    int64_t seen_at = -1;
-    int idle_ms = 0;
+    waiting w = {0};
     for (;;) {
         tsr_error why = {0};
-        c->note[0] = '\0';
         tsr_code code = take_file(c, b, pool, progress, user, err);
-        if (code != TSR_OK || b->filled || c->lock >= 0) {
-            if (code != TSR_OK || b->filled) unlock(c);
-            else reserve(c);
+        if (code != TSR_OK || b->filled) {
+            unlock(c);
             return code;
         }
+        if (c->lock >= 0) {
+            make_room(c);
+            return TSR_OK;
+        }
         if (tsr_cache_lock(&c->dir, c->name, &c->lock, &why) != TSR_OK) {
-            note_unwritten(c, &why);
+            note_unwritten(c, why.message);
             return TSR_OK;
         }
         if (c->lock >= 0) continue;
         if (progress && !progress(user, 0, c->plan->bytes)) return tsr_fail(err, TSR_E_CANCELLED, "loading was cancelled");
-        if (wait_for_writer(c, &seen_at, &idle_ms)) continue;
-        tsr_fail(&why, TSR_E_IO, "another process has begun to write %s/%s, but stands still", c->dir.label, c->name);
-        note_unwritten(c, &why);
-        return TSR_OK;
+        if (!wait_for_writer(c, &w)) return TSR_OK;
     }
 }
 
@@ -282,7 +324,7 @@ void tsr_cache_store(tsr_cache *c, const tsr_buffer *b) {
     if (code == TSR_OK && !tsr_digest_equal(now, c->identity)) code = tsr_fail(&why, TSR_E_IO, "the model's file changed while it was read");
     if (code != TSR_OK) {
         unlock(c);
-        note_unwritten(c, &why);
+        note_unwritten(c, why.message);
         return;
     }
     tsr_cache_writer *w = &c->writer;
@@ -292,8 +334,8 @@ void tsr_cache_store(tsr_cache *c, const tsr_buffer *b) {
     w->header = (tsr_cache_header){.source_bytes = tsr_cache_source_bytes(c->plan->g), .created = (int64_t)time(NULL), .key = c->key};
     tsr_printable(c->plan->model, strlen(c->plan->model), w->header.model, sizeof w->header.model);
     char *path = realpath(c->plan->g->files[0].path, NULL), *shown = path ? path : c->plan->g->files[0].path;
-    size_t n = strlen(shown), most = sizeof w->header.source - 1, cut = n > most ? n - most : 0;
-    tsr_printable(shown + cut, n - cut, w->header.source, sizeof w->header.source);
+    size_t n = strlen(shown), most = sizeof w->header.source - 1;
+    snprintf(w->header.source, sizeof w->header.source, "%s", shown + (n > most ? n - most : 0));
     free(path);
     w->tensors = c->plan->tensors;
     w->n_tensors = (uint32_t)c->plan->n;
@@ -301,5 +343,5 @@ void tsr_cache_store(tsr_cache *c, const tsr_buffer *b) {
     w->bytes = c->plan->bytes;
     if (c->settled) w->seen = tsr_cache_seen_make(c->identity);
     c->lock = -1; /* the writer's from now on */
-    if (tsr_cache_write_start(w, &why) != TSR_OK) note_unwritten(c, &why);
+    if (tsr_cache_write_start(w, &why) != TSR_OK) note_unwritten(c, why.message);
 }

@@ -1,7 +1,6 @@
 #include "buffer/cache_dir.h"
 
 #include <dirent.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,7 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --------------------------------------------------------------------------------------------- the directory */
@@ -145,33 +144,67 @@ tsr_code tsr_cache_read_head(int fd, uint64_t bytes, uint8_t **image, tsr_cache_
     return code;
 }
 
-/* Does the name still lead to this open file? */
-static bool is_same(const tsr_cache_dir *d, const char *name, int fd) {
+bool tsr_cache_is_same(const tsr_cache_dir *d, const char *name, int fd) {
     struct stat a, b;
     return fstat(fd, &a) == 0 && fstatat(d->fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Whose is an open temporary file? */
+typedef enum claim { CLAIM_OURS, CLAIM_OTHERS, CLAIM_NOBODYS } claim;
+
+/* Some network file systems have no locks. There a file is its creator's, until that has given no sign of life for long: writers touch theirs. */
+static claim claim_file(int fd, bool created) {
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return CLAIM_OURS;
+    if (errno == EWOULDBLOCK) return CLAIM_OTHERS;
+    if (created) return CLAIM_OURS;
+    return fstat(fd, &st) == 0 && st.st_mtim.tv_sec + TSR_CACHE_SILENCE < time(NULL) ? CLAIM_NOBODYS : CLAIM_OTHERS;
+}
+
+/* -1: there is none. */
+static int open_temporary(const tsr_cache_dir *d, const char *temporary, bool *created, tsr_error *err) {
+    int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, fd = openat(d->fd, temporary, flags | O_CREAT | O_EXCL, 0600);
+    *created = fd >= 0;
+    if (fd < 0 && errno == EEXIST) fd = openat(d->fd, temporary, flags);
+    if (fd < 0 && errno != ENOENT)
+        tsr_fail(err, TSR_E_IO, "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
+    return fd;
+}
+
+static bool is_plain(int fd) {
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == geteuid();
 }
 
 tsr_code tsr_cache_lock(const tsr_cache_dir *d, const char *name, int *fd, tsr_error *err) {
     char temporary[TSR_CACHE_NAME];
     tsr_cache_temporary(name, temporary);
     for (int attempt = 0; attempt < 100; attempt++) {
-        *fd = openat(d->fd, temporary, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        if (*fd < 0) return tsr_fail(err, TSR_E_IO, "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
-        if (flock(*fd, LOCK_EX | LOCK_NB) == 0 && is_same(d, temporary, *fd)) {
-            struct stat st; /* what a killed writer left is written anew */
-            if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == geteuid() && fchmod(*fd, 0600) == 0 &&
-                ftruncate(*fd, 0) == 0)
-                return TSR_OK;
-            unlinkat(d->fd, temporary, 0); /* something that is not ours lies in the way */
+        bool created;
+        tsr_error why = {0};
+        *fd = open_temporary(d, temporary, &created, &why);
+        if (why.code != TSR_OK) return tsr_fail(err, why.code, "%s", why.message);
+        if (*fd < 0) continue; /* it went between two looks */
+        claim whose = claim_file(*fd, created);
+        bool there = tsr_cache_is_same(d, temporary, *fd);
+        if (there && whose == CLAIM_OURS && is_plain(*fd)) {
+            if (fchmod(*fd, 0600) == 0 && ftruncate(*fd, 0) == 0) return TSR_OK; /* what a killed writer left is written anew */
+            tsr_fail(&why, TSR_E_IO, "%s: cannot write: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
         }
-        int failure = errno;
-        bool there = is_same(d, temporary, *fd);
+        if (there && whose != CLAIM_OTHERS) unlinkat(d->fd, temporary, 0); /* left by a dead writer, or something that is not ours */
         close(*fd);
         *fd = -1;
-        if (there && failure == EWOULDBLOCK) return TSR_OK;
-        if (there && failure) return tsr_fail(err, TSR_E_IO, "%s: cannot lock %s: %s; use --no-cache", d->label, temporary, strerror(failure));
+        if (there && whose == CLAIM_OTHERS) return TSR_OK;
+        if (why.code != TSR_OK) return tsr_fail(err, why.code, "%s", why.message);
     }
-    return tsr_fail(err, TSR_E_IO, "%s: %s is always replaced while it is opened; use --no-cache", d->label, temporary);
+    return tsr_fail(err, TSR_E_IO, "%s: %s cannot be removed, or is always replaced while it is opened; use --no-cache", d->label, temporary);
+}
+
+void tsr_cache_drop(const tsr_cache_dir *d, const char *name, int fd) {
+    char temporary[TSR_CACHE_NAME];
+    tsr_cache_temporary(name, temporary);
+    if (tsr_cache_is_same(d, temporary, fd)) unlinkat(d->fd, temporary, 0);
+    close(fd);
 }
 
 int64_t tsr_cache_writer_at(const tsr_cache_dir *d, const char *name) {
@@ -227,11 +260,9 @@ tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, si
     return code;
 }
 
-/* Removes a temporary file unless somebody is writing it. */
-static bool remove_stale(const tsr_cache_dir *d, const char *temporary) {
+bool tsr_cache_remove_stale(const tsr_cache_dir *d, const char *temporary) {
     int fd = openat(d->fd, temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool stale = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same(d, temporary, fd);
-    if (stale) unlinkat(d->fd, temporary, 0);
+    bool stale = fd >= 0 && claim_file(fd, false) != CLAIM_OTHERS && tsr_cache_is_same(d, temporary, fd) && unlinkat(d->fd, temporary, 0) == 0;
     if (fd >= 0) close(fd);
     return stale;
 }
@@ -239,47 +270,9 @@ static bool remove_stale(const tsr_cache_dir *d, const char *temporary) {
 tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err) {
     bool temporary = false;
     if (tsr_cache_is_name(name, &temporary) && temporary) {
-        if (remove_stale(d, name) || faccessat(d->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) return TSR_OK;
-        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it; let it finish, or end it", d->label, name);
+        if (tsr_cache_remove_stale(d, name) || faccessat(d->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) return TSR_OK;
+        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it, or may be; let it finish, or end it", d->label, name);
     }
     if (unlinkat(d->fd, name, 0) == 0 || errno == ENOENT) return TSR_OK;
     return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, strerror(errno));
-}
-
-bool tsr_cache_make_room(const tsr_cache_dir *d, const char *keep, uint64_t more, uint64_t limit) {
-    tsr_cache_file *files;
-    size_t n;
-    uint64_t total = more;
-    if (more > limit) return false;
-    if (tsr_cache_list_files(d, &files, &n, NULL) != TSR_OK) return true;
-    char temporary[TSR_CACHE_NAME];
-    tsr_cache_temporary(keep, temporary);
-    for (size_t i = 0; i < n; i++) {
-        bool own = strcmp(files[i].name, keep) == 0 || strcmp(files[i].name, temporary) == 0; /* is replaced, or counted already */
-        if (own || (files[i].temporary && remove_stale(d, files[i].name))) files[i].bytes = 0;
-        total += files[i].bytes;
-    }
-    for (size_t i = 0; i < n && total > limit; i++)
-        if (!files[i].temporary && files[i].bytes > 0 && tsr_cache_remove_file(d, files[i].name, NULL) == TSR_OK) total -= files[i].bytes;
-    free(files);
-    return total <= limit;
-}
-
-bool tsr_cache_limit(const tsr_cache_dir *d, uint64_t *limit) {
-    const char *text = getenv("TESSERA_CACHE_LIMIT");
-    if (text && *text) {
-        char *end;
-        unsigned long long n = strtoull(text, &end, 10);
-        static const char units[] = "KMGT";
-        const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-        int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-        if (!isdigit((unsigned char)*text) || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift) return false;
-        *limit = (uint64_t)n << shift;
-        return true;
-    }
-    struct statvfs fs;
-    uint64_t most = (uint64_t)32 << 30;
-    uint64_t tenth = fstatvfs(d->fd, &fs) == 0 ? (uint64_t)fs.f_blocks * fs.f_frsize / 10 : most;
-    *limit = tenth < most ? tenth : most;
-    return true;
 }

@@ -1,13 +1,16 @@
 /* cache_dir.h: the directory of cache files: where it is, whose it is, what is in it, and what has to leave it.
  *
  * A cache file is KEY.packed; while it is written it is KEY.packed.tmp, whose writer holds a lock (flock) on it. A temporary file that is
- * not locked is what a killed writer left: whoever gets its lock may remove it or write it anew. */
+ * not locked is what a killed writer left: whoever gets its lock may remove it or write it anew. Where the file system has no locks, it belongs
+ * to its creator, and is left when nothing has touched it for TSR_CACHE_SILENCE. Should a writer have been taken for dead, it finds another
+ * file under the name, or none, and gives up. */
 #ifndef TSR_BUFFER_CACHE_DIR_H
 #define TSR_BUFFER_CACHE_DIR_H
 
 #include "buffer/cache_file.h"
 
-enum { TSR_CACHE_NAME = 64 }; /* bytes of a file name of ours, NUL included */
+enum { TSR_CACHE_NAME = 64 };     /* bytes of a file name of ours, NUL included */
+enum { TSR_CACHE_SILENCE = 600 }; /* seconds */
 
 typedef struct tsr_cache_dir {
     int fd;
@@ -35,6 +38,10 @@ tsr_code tsr_cache_read_head(int fd, uint64_t bytes, uint8_t **image, tsr_cache_
 
 /* Creates (or takes over) the temporary file of name and its lock: *fd to write it. -1 and TSR_OK: somebody else is writing it. */
 tsr_code tsr_cache_lock(const tsr_cache_dir *d, const char *name, int *fd, tsr_error *err);
+/* Gives up the temporary file of name, and its lock. */
+void tsr_cache_drop(const tsr_cache_dir *d, const char *name, int fd);
+/* Does the name still lead to this open file? */
+bool tsr_cache_is_same(const tsr_cache_dir *d, const char *name, int fd);
 /* Bytes that the writer has reached, for those who wait; -1 when there is none. */
 int64_t tsr_cache_writer_at(const tsr_cache_dir *d, const char *name);
 
@@ -49,10 +56,7 @@ typedef struct tsr_cache_file {
 tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, size_t *n, tsr_error *err);
 /* Removes a file; a temporary one only when nobody is writing it. */
 tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err);
-/* Removes temporary files that nobody writes, and then the least recently used cache files (never `keep`), until `more` bytes fit below the
- * limit. False when they never will. */
-bool tsr_cache_make_room(const tsr_cache_dir *d, const char *keep, uint64_t more, uint64_t limit);
-/* TESSERA_CACHE_LIMIT ("20G"), or the smaller of 32 GiB and a tenth of the disk. False when the variable makes no sense. */
-bool tsr_cache_limit(const tsr_cache_dir *d, uint64_t *limit);
+/* Removes a temporary file unless somebody is writing it; false when it stays. */
+bool tsr_cache_remove_stale(const tsr_cache_dir *d, const char *temporary);
 
 #endif

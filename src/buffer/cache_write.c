@@ -1,43 +1,18 @@
 #include "buffer/cache_write.h"
 
+#include "buffer/cache_room.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { PAUSE_MS = 500 };
 enum { PIECE = 4 << 20, AHEAD = 16 << 20 }; /* bytes of one write; of the data that the disk is behind at most, twice */
-
-void tsr_cache_drop(const tsr_cache_dir *dir, const char *name, int fd) {
-    char temporary[TSR_CACHE_NAME];
-    tsr_cache_temporary(name, temporary);
-    unlinkat(dir->fd, temporary, 0);
-    close(fd);
-}
-
-static tsr_code fail_write(const tsr_cache_dir *dir, int error, uint64_t n, tsr_error *err) {
-    bool full = error == ENOSPC || error == EDQUOT;
-    return tsr_fail(err, TSR_E_IO, "%s: cannot write a file of %" PRIu64 " MB: %s%s", dir->label, n / 1000000, strerror(error),
-                    full              ? "; make room, give another directory with --cache-dir, or use --no-cache"
-                    : error == EFBIG ? "; raise the limit (ulimit -f), or use --no-cache"
-                                      : "; give another directory with --cache-dir, or use --no-cache");
-}
-
-tsr_code tsr_cache_reserve(const tsr_cache_dir *dir, int fd, uint64_t file_bytes, tsr_error *err) {
-    struct rlimit limit; /* beyond it a write would not only fail, but raise a signal that kills */
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < file_bytes)
-        return fail_write(dir, EFBIG, file_bytes, err);
-    int error = fallocate(fd, 0, 0, (off_t)file_bytes) == 0 ? 0 : errno;
-    if (error == EOPNOTSUPP || error == ENOSYS || error == EINTR) error = 0; /* a file system that cannot promise */
-    return error ? fail_write(dir, error, file_bytes, err) : TSR_OK;
-}
 
 static int write_at(int fd, const void *p, size_t n, uint64_t offset) {
     for (const uint8_t *from = p; n > 0;) {
@@ -79,6 +54,7 @@ static int digest_tensors(tsr_cache_writer *w) {
     for (uint32_t i = 0; i < w->n_tensors; i++) {
         if (atomic_load(&w->abandoned)) return ECANCELED;
         w->tensors[i].checksum = tsr_digest_blocks(p, (size_t)w->tensors[i].bytes);
+        futimens(w->fd, NULL); /* a sign of life, as writing is */
         p += w->tensors[i].bytes;
     }
     return 0;
@@ -97,6 +73,7 @@ static int write_file(tsr_cache_writer *w) {
     if (!error && ftruncate(w->fd, (off_t)w->header.file_bytes) != 0) error = errno;
     if (!error && fsync(w->fd) != 0) error = errno;
     if (!error && atomic_load(&w->abandoned)) error = ECANCELED;
+    if (!error && !tsr_cache_is_same(w->dir, temporary, w->fd)) error = ESTALE;
     if (!error && renameat(w->dir->fd, temporary, w->dir->fd, w->name) != 0) error = errno;
     if (!error) fsync(w->dir->fd); /* the name, too; not every file system can */
     return error;
@@ -116,9 +93,9 @@ static void *write_thread(void *arg) {
     tsr_cache_writer *w = arg;
     pause_first(w);
     int error = write_file(w);
-    if (!error) close(w->fd); /* and the lock with it */
+    if (!error) close(w->fd); /* and the lock with it; after fsync, nothing can be lost any more */
     else tsr_cache_drop(w->dir, w->name, w->fd);
-    if (error && error != ECANCELED) fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
+    if (error && error != ECANCELED) tsr_cache_fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
     atomic_store(&w->finished, true);
     return NULL;
 }

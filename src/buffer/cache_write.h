@@ -27,12 +27,8 @@ typedef struct tsr_cache_writer {
     tsr_error failure;          /* code TSR_OK: none; after joining */
 } tsr_cache_writer;
 
-/* Disk space for the file, so that a full disk is known now. The message says what to do. */
-tsr_code tsr_cache_reserve(const tsr_cache_dir *dir, int fd, uint64_t file_bytes, tsr_error *err);
 tsr_code tsr_cache_write_start(tsr_cache_writer *w, tsr_error *err);
 /* Waits for its end; the failure, or TSR_OK. The temporary file is gone either way. progress may be NULL; TSR_E_CANCELLED when it says so. */
 tsr_code tsr_cache_write_join(tsr_cache_writer *w, bool abandon, tsr_progress_fn progress, void *user, tsr_error *err);
-/* Gives up the lock and the temporary file of name. */
-void tsr_cache_drop(const tsr_cache_dir *dir, const char *name, int fd);
 
 #endif

@@ -1,5 +1,6 @@
 /* cache.c: what tessera.h offers for looking after the files of packed weights. */
 #include "buffer/cache.h"
+#include "core/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,26 +8,45 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Are the tensors that were packed still those of the model? A model that is gone cannot be asked. */
-static tsr_code compare_source(const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, tsr_error *err) {
-    if (access(h->source, R_OK) != 0) return TSR_OK;
-    tsr_gguf *g = tsr_gguf_open(h->source, err);
-    if (!g) return err->code;
+/* Compares the tensors that were packed with those that the model has now. TSR_E_FORMAT: they are others. */
+static tsr_code compare_tensors(const tsr_gguf *g, const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, tsr_error *err) {
     tsr_digest_item *items = calloc(h->n_tensors, sizeof *items);
     tsr_code code = items ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory");
     for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++) {
         const tsr_gguf_tensor *t = tsr_gguf_find_tensor(g, tensors[i].name);
         if (t) items[i] = (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes};
-        else code = tsr_fail(err, TSR_E_FORMAT, "its model has no tensor %s any more", tensors[i].name);
+        else code = tsr_fail(err, TSR_E_FORMAT, "the model has changed");
     }
     const tsr_digest_job job = {.items = items, .n_items = h->n_tensors, .pool = pool, .mapped = true, .fd = -1};
     if (code == TSR_OK) code = tsr_digest_run(&job, err);
     for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++)
-        if (!tsr_digest_equal(items[i].digest, tensors[i].source))
-            code = tsr_fail(err, TSR_E_FORMAT, "its model has other weights now (tensor %s)", tensors[i].name);
+        if (!tsr_digest_equal(items[i].digest, tensors[i].source)) code = tsr_fail(err, TSR_E_FORMAT, "the model has changed");
     free(items);
-    tsr_gguf_close(g);
     return code;
+}
+
+/* Is the model still there, and the one that was packed? Sets *stale, and why in err, when not. One that may not be read, or whose path was too
+ * long to be kept, cannot be asked. */
+static tsr_code check_source(const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, bool *stale, tsr_error *err) {
+    tsr_error why = {0};
+    *stale = false;
+    if (h->source[0] != '/') return TSR_OK;
+    if (access(h->source, R_OK) != 0) {
+        *stale = errno == ENOENT || errno == ENOTDIR;
+        return *stale ? tsr_fail(err, TSR_E_FORMAT, "the model is gone") : TSR_OK;
+    }
+    tsr_gguf *g = tsr_gguf_open(h->source, &why);
+    tsr_code code = g ? compare_tensors(g, h, tensors, pool, &why) : why.code;
+    tsr_gguf_close(g);
+    *stale = code == TSR_E_FORMAT || code == TSR_E_UNSUPPORTED;
+    if (code == TSR_OK) return TSR_OK;
+    return tsr_fail(err, code, "%s", *stale ? "the model has changed" : why.message);
+}
+
+/* Text of a file as UTF-8: as it is, or with its odd bytes written out. */
+static const char *as_utf8(const char *text, char *out, size_t cap) {
+    size_t n = strlen(text);
+    return tsr_utf8_valid_prefix(text, n) == n ? text : tsr_printable(text, n, out, cap);
 }
 
 /* Checks a file, its head or all of it, and tells the caller about it. False when that wants no more. */
@@ -34,10 +54,12 @@ static bool visit_file(const tsr_cache_dir *d, const tsr_cache_file *f, tsr_pool
     char path[sizeof d->path + TSR_CACHE_NAME];
     tsr_error why = {0};
     tsr_cache_header header = {0};
+    char model[4 * sizeof header.model], source[4 * sizeof header.source];
     const tsr_cache_tensor *tensors;
     uint8_t *head = NULL;
     uint64_t bytes = 0;
     int fd = -1;
+    bool stale = false;
     snprintf(path, sizeof path, "%s/%s", d->path, f->name);
     tsr_code code = f->temporary ? tsr_fail(&why, TSR_E_FORMAT, "being written, or left by a killed process")
                                  : tsr_cache_open_file(d, f->name, &fd, &bytes, &why);
@@ -45,10 +67,11 @@ static bool visit_file(const tsr_cache_dir *d, const tsr_cache_file *f, tsr_pool
     if (code == TSR_OK) code = tsr_cache_read_head(fd, bytes, &head, &header, &tensors, &why);
     bool parsed = code == TSR_OK;
     if (parsed && verify) code = tsr_cache_verify_data(fd, path, &header, tensors, verify, NULL, NULL, &why);
-    if (code == TSR_OK && verify) code = compare_source(&header, tensors, verify, &why);
-    const tsr_cache_entry entry = {.file = f->name, .model = parsed ? header.model : "", .source = parsed ? header.source : "",
+    if (code == TSR_OK && verify) code = check_source(&header, tensors, verify, &stale, &why);
+    const tsr_cache_entry entry = {.file = f->name, .model = parsed ? as_utf8(header.model, model, sizeof model) : "",
+                                   .source = parsed ? as_utf8(header.source, source, sizeof source) : "",
                                    .problem = code == TSR_OK ? "" : why.message, .bytes = f->bytes, .created = parsed ? header.created : 0,
-                                   .used = f->used, .temporary = f->temporary};
+                                   .used = f->used, .temporary = f->temporary, .stale = stale};
     bool more = visit(user, &entry);
     free(head);
     if (fd >= 0) close(fd);

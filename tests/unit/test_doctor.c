@@ -3,6 +3,7 @@
 
 #include "test_tree.h"
 
+#include <errno.h>
 #include <math.h>
 
 static tsr_checkup healthy; /* a Xeon with AMX on bare metal */
