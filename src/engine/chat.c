@@ -1,6 +1,7 @@
 /* chat.c: the public chat-template function. */
 #include "engine/model.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Templates may use bos_token and eos_token as variables: their text, unless the request sets them. */
@@ -37,5 +38,9 @@ tsr_code tsr_chat_render(const tsr_model *m, const char *request_json, const cha
         code = tsr_fail(err, TSR_E_ARG, "chat request: must be an object with an array \"messages\"");
     if (code == TSR_OK) code = render(m, source, n, vars, out, err);
     json_decref(vars);
-    return code;
+    tsr_code lost = tsr_model_check_files(m, err); /* the template lies in the mapped file */
+    if (lost == TSR_OK) return code;
+    free(*out);
+    *out = NULL;
+    return lost;
 }

@@ -1,6 +1,8 @@
 /* text.c: the public tokenizer and streaming functions: thin wrappers of src/text. */
 #include "engine/model.h"
 
+#include <stdlib.h>
+
 tsr_code tsr_tokenize(const tsr_model *m, const char *text, size_t n_bytes, unsigned flags, tsr_token **out, size_t *n_out,
                       tsr_error *err) {
     if (!text && n_bytes > 0) {
@@ -8,7 +10,13 @@ tsr_code tsr_tokenize(const tsr_model *m, const char *text, size_t n_bytes, unsi
         *n_out = 0;
         return tsr_fail(err, TSR_E_ARG, "the text to tokenize is NULL, but has %zu bytes", n_bytes);
     }
-    return tsr_tokenizer_encode(m->tokenizer, text, n_bytes, flags, out, n_out, err);
+    tsr_code code = tsr_tokenizer_encode(m->tokenizer, text, n_bytes, flags, out, n_out, err);
+    tsr_code lost = tsr_model_check_files(m, err); /* the vocabulary lies in the mapped file: what would seem wrong with the text has that cause */
+    if (lost == TSR_OK) return code;
+    free(*out);
+    *out = NULL;
+    *n_out = 0;
+    return lost;
 }
 
 tsr_code tsr_detokenize(const tsr_model *m, const tsr_token *tokens, size_t n, unsigned flags, char **out, size_t *n_out,

@@ -1,6 +1,7 @@
 """The cache of packed weights: it is used, it is never believed, and people can look after it. What may fail: test_cache_failures.py."""
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -9,8 +10,8 @@ import time
 
 import pytest
 
-from cache_runs import (HEAD, TENSOR, big, cache, damage, expected, filled, make, model, only_file, run, start)  # noqa: F401 (fixtures)
-from cli_models import FAILED, FINE, USAGE, cli
+from cache_runs import (HEAD, TENSOR, cache, damage, expected, filled, make, model, only_file, run, start)  # noqa: F401 (fixtures)
+from cli_models import FAILED, FINE, USAGE, cli, tiny
 
 
 def check_rebuilt(model, cache, expected, reason):
@@ -189,7 +190,9 @@ def test_least_recently_used_goes(cache, tmp_path):
 def test_cache_command(model, cache, filled, tmp_path):
     status, out, err = cli("cache", "ls", "--cache-dir", cache)
     assert status == FINE and filled.name in out and "cached (model.gguf)" in out and "1 file" in out
-    entry, = json.loads(cli("cache", "ls", "--json", "--cache-dir", cache)[1])
+    listed = json.loads(cli("cache", "ls", "--json", "--cache-dir", cache)[1])
+    entry, = listed["files"]
+    assert listed["bytes"] == entry["bytes"] and listed["stale"] == listed["damaged"] == 0
     assert entry["bytes"] >= filled.stat().st_size and entry["source"] == str(model) and entry["problem"] == "" and not entry["temporary"]
     assert abs(entry["created"] - time.time()) < 60 and abs(entry["used"] - time.time()) < 60
     status, out, err = cli("cache", "verify", filled.name[:6], "--cache-dir", cache)
@@ -205,13 +208,78 @@ def test_cache_command(model, cache, filled, tmp_path):
     assert status == FINE and "1 file removed" in out and not list(cache.iterdir())
 
 
-def test_verify_compares_with_the_model(cache, tmp_path):
-    path = make(tmp_path / "model.gguf")
-    start(path, cache)
-    data = bytearray(path.read_bytes())
+def verify(cache):
+    """(status, stdout, {model: (stale, problem)}, counts of stale and damaged ones)"""
+    status, out, _ = cli("cache", "verify", "--cache-dir", cache)
+    status_json, listed, _ = cli("cache", "verify", "--json", "--cache-dir", cache)
+    listed = json.loads(listed)
+    assert status == status_json
+    return status, out, {pathlib.Path(f["source"]).name: (f["stale"], f["problem"]) for f in listed["files"]}, (listed["stale"], listed["damaged"])
+
+
+def test_verify_tells_stale_from_damaged(cache, tmp_path):
+    """A file whose model was deleted, or is another one now, is whole all the same."""
+    paths = [make(tmp_path / f"{name}.gguf", seed=30 + i) for i, name in enumerate(("kept", "changed", "gone", "other", "no_model", "hurt"))]
+    for path in paths:
+        start(path, cache)
+    hurt = set(cache.iterdir())
+    assert verify(cache)[::3] == (FINE, (0, 0)) and len(hurt) == 6
+    kept, changed, gone, other, no_model, hurt = paths
+    data = bytearray(changed.read_bytes())
     data[-5] ^= 4
-    path.write_bytes(data)
-    status, out, err = cli("cache", "verify", "--cache-dir", cache)
-    assert status == FAILED and "its model has other weights now" in out
-    path.unlink()
-    assert cli("cache", "verify", "--cache-dir", cache)[0] == FINE
+    changed.write_bytes(data)
+    gone.unlink()
+    shutil.copyfile(tiny(), other)
+    no_model.write_text("something else")
+    status, out, files, counts = verify(cache)
+    assert status == FINE and counts == (4, 0) and "4 stale, 0 damaged" in out
+    assert files == {"kept.gguf": (False, ""), "changed.gguf": (True, "the model has changed"), "gone.gguf": (True, "the model is gone"),
+                     "other.gguf": (True, "the model has changed"), "no_model.gguf": (True, "the model has changed"), "hurt.gguf": (False, "")}
+    assert "gone.gguf): stale: the model is gone\n" in out and "kept.gguf): good\n" in out
+    for f in json.loads(cli("cache", "ls", "--json", "--cache-dir", cache)[1])["files"]:
+        if f["source"] in (str(hurt), str(gone)):
+            damage(cache / f["file"], (3 << 20), flip=1)
+    status, out, files, counts = verify(cache)
+    assert status == FAILED and counts == (3, 2) and "3 stale, 2 damaged" in out
+    assert all(not files[name][0] and "the checksum of tensor" in files[name][1] for name in ("gone.gguf", "hurt.gguf"))
+
+
+def test_verify_does_not_guess(cache, tmp_path):
+    """A path too long to be kept says nothing about the model."""
+    deep = tmp_path / ("d" * 150) / ("e" * 150)
+    deep.mkdir(parents=True)
+    start(make(deep / "model.gguf"), cache)
+    shutil.rmtree(tmp_path / ("d" * 150))
+    assert verify(cache)[::3] == (FINE, (0, 0))
+
+
+@pytest.mark.parametrize("name,shown", [("evil\x1b[31m\x07\n.gguf", "evil\ufffd[31m\ufffd\\n.gguf"), ("c1\x9b2J.gguf", "c1\ufffd2J.gguf"),
+                                        (os.fsdecode(b"latin\xe9.gguf"), "latin\\xe9.gguf")])
+def test_names_cannot_steer_the_terminal(cache, tmp_path, name, shown):
+    """What is printed for people is clean, what is printed for programs is exact, as far as JSON can say it."""
+    path = tmp_path / name
+    make(path)
+    assert cli("run", "-m", path, "--raw", "-p", "abc", "-n", 1, "--cache-dir", cache)[0] == FINE
+    for verb in ("ls", "verify"):
+        status, out, err = cli("cache", verb, "--cache-dir", cache)
+        assert status == FINE and shown in out and "\x1b" not in out and "\x07" not in out and "\x9b" not in out, out
+        entry, = json.loads(cli("cache", verb, "--json", "--cache-dir", cache)[1])["files"]
+        assert entry["source"] == (str(path) if "latin" not in name else f"{tmp_path}/{shown}") and entry["problem"] == ""
+
+
+def test_rm_goes_on(model, cache, filled):
+    """What cannot be removed is named, the rest goes."""
+    stubborn = [cache / (digit * 32 + ".packed") for digit in "0f"]  # before and behind it
+    for s in stubborn:
+        s.mkdir()
+    status, out, err = cli("cache", "rm", "--all", "--cache-dir", cache)
+    assert status == FAILED and "1 file removed" in out and all(f"{s}: cannot remove" in err for s in stubborn)
+    assert sorted(cache.iterdir()) == stubborn
+    start(model, cache)
+    status, out, err = cli("cache", "rm", "--all", "--json", "--cache-dir", cache)
+    result = json.loads(out)
+    assert status == FAILED and result["removed"] == [filled.name] and result["bytes"] > 9e6
+    assert [f["file"] for f in result["failed"]] == [s.name for s in stubborn] and all("cannot remove" in f["problem"] for f in result["failed"])
+    for s in stubborn:
+        s.rmdir()
+    assert json.loads(cli("cache", "rm", "--all", "--json", "--cache-dir", cache)[1]) == {"removed": [], "failed": [], "bytes": 0}
