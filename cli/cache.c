@@ -168,6 +168,7 @@ static int run(void *settings, const operands *rest) {
         say_error(s->all ? "give names or --all, not both" : "rm needs the names of files (or how they begin), or --all");
         return EXIT_USAGE;
     }
+    if (!check_cache_dir(s->dir)) return EXIT_USAGE;
     tsr_error err = {0};
     listing l = {.settings = s, .verb = verb, .names = rest, .json = s->json ? json_array() : NULL};
     tsr_code code = tsr_cache_visit(s->dir, verifying, on_file, &l, &err);

@@ -116,6 +116,7 @@ static int run(void *settings, const operands *rest) {
     const doctor_settings *s = settings;
     tsr_error err = {0};
     tsr_bench_peaks_info speed;
+    if (!check_cache_dir(s->cache_dir)) return EXIT_USAGE;
     tsr_doctor *d = tsr_doctor_open(s->cache_dir, &err); /* before measuring, which is a load of its own */
     if (!d) return fail_with(&err);
     int status = EXIT_FINE;

@@ -80,6 +80,12 @@ static bool on_keep(void *user, uint64_t done, uint64_t total) {
     return k->was_interrupted || !interrupted();
 }
 
+bool check_cache_dir(const char *dir) {
+    if (!dir || *dir) return true;
+    say_error("--cache-dir is empty: name a directory, or leave it out for the usual one");
+    return false;
+}
+
 int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     memset(e, 0, sizeof *e);
     if (!m->path || !*m->path) {
@@ -89,6 +95,7 @@ int engine_open_model(engine *e, const model_options *m, bool vocab_only) {
     progress bar;
     tsr_error err = {0};
     tsr_model_params p = tsr_model_params_default();
+    if (!check_cache_dir(m->cache_dir)) return EXIT_USAGE;
     if (m->cache_limit && !parse_size("cache-limit", m->cache_limit, &p.cache_limit)) return EXIT_USAGE;
     p.cpu_tier = m->cpu_tier;
     p.amx = (tsr_amx)m->amx;

@@ -219,7 +219,7 @@ complete -c tessera -n '__fish_seen_subcommand_from cache' -l color -x -a 'auto 
 complete -c tessera -n '__fish_seen_subcommand_from cache' -l help -s h -d 'show this help'
 complete -c tessera -n '__fish_seen_subcommand_from doctor' -l json -d 'print JSON'
 complete -c tessera -n '__fish_seen_subcommand_from doctor' -l quick -d 'measure nothing: skips the speed of memory and arithmetic'
-complete -c tessera -n '__fish_seen_subcommand_from doctor' -l cache-dir -x -d 'look at the disk of DIR instead of ~/.cache/tessera'
+complete -c tessera -n '__fish_seen_subcommand_from doctor' -l cache-dir -x -d 'look at the disk of DIR instead of ~/.cache/tessera/packed'
 complete -c tessera -n '__fish_seen_subcommand_from doctor' -l color -x -a 'auto always never' -d 'colours; auto: on a terminal, unless NO_COLOR is set'
 complete -c tessera -n '__fish_seen_subcommand_from doctor' -l help -s h -d 'show this help'
 complete -c tessera -n '__fish_seen_subcommand_from version' -l json -d 'print JSON'

@@ -109,9 +109,10 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
 
-/* Messages of the reader name the file already (of a split model: the one at fault); all others get it here. */
+/* Messages of the reader name the file already (of a split model: the one at fault); all others get it here, but for those about an argument. */
 static void name_file(const tsr_gguf *g, tsr_error *err) {
     char label[TSR_GGUF_LABEL];
+    if (err && err->code == TSR_E_ARG) return;
     for (int i = 0; err && i < g->n_files; i++) {
         size_t n = strlen(tsr_gguf_label(g, i, label));
         if (strncmp(err->message, label, n) == 0 && err->message[n] == ':') return;

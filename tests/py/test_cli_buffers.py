@@ -76,7 +76,7 @@ def test_wrong_rules(rule, words):
     args = ("--cpu-tier", "scalar") if words.startswith("cannot") else ()
     status, out, err = cli("info", "-m", tiny(), "--tensor-buffer", rule, *args)
     assert "\033" not in out + err and words in err, err
-    assert (status, out) == (FAILED, "")
+    assert (status, out) == (FAILED, "") and tiny().name not in err  # it is not the file that is wrong
     if words.startswith("cannot"):
         assert "tensor token_embd.weight is " in err and "narrower" in err
     assert cli("info", "-m", tiny(), "--tensor-buffer")[0] == USAGE

@@ -1,8 +1,9 @@
 """tessera doctor, on whatever this machine offers; what it makes of other machines is tests/unit/test_doctor.c."""
 import json
 import os
+import subprocess
 
-from cli_models import FAILED, FINE, USAGE, cli
+from cli_models import BINARY, FAILED, FINE, USAGE, cli
 
 MACHINE = json.loads(cli("version", "--json")[1])
 
@@ -49,19 +50,31 @@ def test_a_directory_that_cannot_be_used(tmp_path):
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         assert cli("doctor", "--quick", "--cache-dir", tmp_path / "x")[0] == FAILED
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    problem, = (p for p in json.loads(cli("doctor", "--quick", "--json", "--cache-dir", tmp_path / "open")[1])["problems"] if p["section"] == "disk")
+    assert "other users may write" in problem["problem"]
     status, out, _ = cli("doctor", "--quick", "--json", "--cache-dir", f"{tmp_path}/\033[2J")
     assert "\\x1b" in json.loads(out)["facts"]["disk"]["cache"]
     out = cli("doctor", "--quick", "--json", env={"HOME": "", "XDG_CACHE_HOME": "relative"})[1]
     assert any("HOME" in p["problem"] for p in json.loads(out)["problems"])
 
 
+def test_relative_directories(tmp_path):
+    """What would be made is judged by where it would be made, which is here."""
+    (tmp_path / "file").write_text("")
+    for name, works in (("a", True), ("a/b", True), ("./a//b/", True), ("../x", True), ("file/a", False)):
+        p = subprocess.run([BINARY, "doctor", "--quick", "--json", "--cache-dir", name], cwd=tmp_path, capture_output=True, timeout=60)
+        d = json.loads(p.stdout)
+        assert any(x["section"] == "disk" for x in d["problems"]) != works and ("free" in d["facts"]["disk"]) == works, (name, d)
+    assert [f.name for f in tmp_path.iterdir()] == ["file"]
+    assert cli("doctor", "--quick", "--cache-dir", "")[0] == USAGE
+
+
 def test_limits_are_found(tmp_path):
     """Soft limits of a shell around the program."""
-    import subprocess
-
-    import cli_models
     for limit, name in (("-v 8000000", "address_space"), ("-d 8000000", "data")):
-        p = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {cli_models.BINARY} doctor --quick --json"], capture_output=True, timeout=60)
+        p = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {BINARY} doctor --quick --json"], capture_output=True, timeout=60)
         assert p.returncode == FAILED and name in [x["name"] for x in json.loads(p.stdout)["problems"]]
 
 
