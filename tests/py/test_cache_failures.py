@@ -210,7 +210,7 @@ def test_limit_of_memory(big, cache):
     group = pathlib.Path(os.environ["TSR_TEST_CGROUP"]) / f"tessera-{os.getpid()}"
     group.mkdir()
     try:
-        for limit in (160 << 20, 60 << 20):
+        for limit in (200 << 20, 60 << 20):
             (group / "memory.max").write_text(str(limit))
             script = f'echo $$ > {group}/cgroup.procs && exec "$@"'
             command = ["bash", "-c", script, "-", BINARY, "run", "-m", str(big), *GREEDY, "--cache-dir", str(cache)]
