@@ -26,6 +26,11 @@ static const option_group groups[] = {{"Cache", own_options, 0}, {"General", gen
 
 static void set_defaults(void *settings) { (void)settings; }
 
+typedef struct chosen {
+    char name[80];
+    uint64_t bytes;
+} chosen;
+
 typedef struct listing {
     const cache_settings *settings;
     const char *verb;
@@ -33,8 +38,7 @@ typedef struct listing {
     json_t *json;          /* the files, or NULL */
     size_t n, n_bad, n_stale;
     uint64_t bytes;
-    char (*chosen)[80];    /* [n] their names */
-    uint64_t *sizes;       /* [n] */
+    chosen *chosen;        /* [n] */
 } listing;
 
 /* A name may be given by its beginning. */
@@ -87,13 +91,12 @@ static void print_entry(const listing *l, const tsr_cache_entry *e) {
 static bool on_file(void *user, const tsr_cache_entry *e) {
     listing *l = user;
     if (!is_meant(l, e->file)) return !interrupted();
-    char(*chosen)[80] = realloc(l->chosen, (l->n + 1) * sizeof *chosen);
-    if (chosen) l->chosen = chosen;
-    uint64_t *sizes = realloc(l->sizes, (l->n + 1) * sizeof *sizes);
-    if (sizes) l->sizes = sizes;
-    if (!chosen || !sizes) return false;
-    snprintf(l->chosen[l->n], sizeof *chosen, "%s", e->file);
-    l->sizes[l->n++] = e->bytes;
+    chosen *more = realloc(l->chosen, (l->n + 1) * sizeof *more);
+    if (!more) return false;
+    l->chosen = more;
+    chosen *file = &l->chosen[l->n++];
+    snprintf(file->name, sizeof file->name, "%s", e->file);
+    file->bytes = e->bytes;
     if (strcmp(l->verb, "rm") == 0) return true;
     l->bytes += e->bytes;
     l->n_stale += e->stale;
@@ -113,13 +116,14 @@ static int remove_chosen(listing *l) {
     json_t *failed = json_array();
     for (size_t i = 0; i < l->n; i++) {
         tsr_error err = {0};
-        if (tsr_cache_remove(l->settings->dir, l->chosen[i], &err) == TSR_OK) {
+        const chosen *file = &l->chosen[i];
+        if (tsr_cache_remove(l->settings->dir, file->name, &err) == TSR_OK) {
             n++;
-            l->bytes += l->sizes[i];
-            if (l->json) json_array_append_new(l->json, json_string(l->chosen[i]));
+            l->bytes += file->bytes;
+            if (l->json) json_array_append_new(l->json, json_string(file->name));
         } else {
             fail_with(&err);
-            json_array_append_new(failed, json_pack("{ss ss}", "file", l->chosen[i], "problem", err.message));
+            json_array_append_new(failed, json_pack("{ss ss}", "file", file->name, "problem", err.message));
         }
     }
     int status = EXIT_FINE;
@@ -176,7 +180,6 @@ static int run(void *settings, const operands *rest) {
     if (interrupted()) status = EXIT_INTERRUPTED;
     json_decref(l.json);
     free(l.chosen);
-    free(l.sizes);
     return status;
 }
 

@@ -51,8 +51,8 @@ tsr_code tsr_cache_dir_find(tsr_cache_dir *d, const char *path, tsr_error *err) 
     d->fd = -1;
     d->path[0] = '\0';
     if (path && *path) {
-        if ((size_t)snprintf(d->path, sizeof d->path, "%s", path) >= sizeof d->path)
-            return tsr_fail(err, TSR_E_IO, "the name of the cache directory is too long");
+        if (strlen(path) >= sizeof d->path) return tsr_fail(err, TSR_E_IO, "the name of the cache directory is too long");
+        strcpy(d->path, path);
     } else {
         tsr_code code = default_path(d->path, sizeof d->path, err);
         if (code != TSR_OK) return code;

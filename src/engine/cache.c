@@ -38,9 +38,9 @@ static tsr_code check_source(const tsr_cache_header *h, const tsr_cache_tensor *
     tsr_gguf *g = tsr_gguf_open(h->source, &why);
     tsr_code code = g ? compare_tensors(g, h, tensors, pool, &why) : why.code;
     tsr_gguf_close(g);
-    *stale = code == TSR_E_FORMAT || code == TSR_E_UNSUPPORTED;
-    if (code == TSR_OK) return TSR_OK;
-    return tsr_fail(err, code, "%s", *stale ? "the model has changed" : why.message);
+    *stale = code != TSR_OK && code != TSR_E_NOMEM;
+    if (!*stale) return TSR_OK;
+    return tsr_fail(err, TSR_E_FORMAT, "%s", code == TSR_E_IO ? "the model can no longer be read" : "the model has changed");
 }
 
 /* Text of a file as UTF-8: as it is, or with its odd bytes written out. */
