@@ -203,11 +203,11 @@ def test_limit_of_address_space(big, cache):
     assert cli("cache", "verify", "--cache-dir", cache)[0] == FINE and only_file(cache)
 
 
-@pytest.mark.skipif("TSR_TEST_CGROUP" not in os.environ, reason="TSR_TEST_CGROUP names no cgroup (v2, with the memory controller) to make others in")
+@pytest.mark.skipif("TESSERA_TEST_CGROUP" not in os.environ, reason="TESSERA_TEST_CGROUP names no cgroup (v2, with the memory controller) to make others in")
 def test_limit_of_memory(big, cache):
     """In a cgroup with room for the packed weights but not for the file beside them, a start goes on; killed for want of memory, it leaves at
     most a temporary file."""
-    group = pathlib.Path(os.environ["TSR_TEST_CGROUP"]) / f"tessera-{os.getpid()}"
+    group = pathlib.Path(os.environ["TESSERA_TEST_CGROUP"]) / f"tessera-{os.getpid()}"
     group.mkdir()
     try:
         for limit in (200 << 20, 60 << 20):
