@@ -79,7 +79,8 @@ static void print_entry(const listing *l, const tsr_cache_entry *e) {
         fputs(*e->model ? ")" : "", stdout);
     }
     if (*e->problem) {
-        printf("%s%s%s", *name ? ": " : "", term_style(stdout, e->stale ? STYLE_WARNING : STYLE_ERROR), e->stale ? "stale: " : "");
+        printf("%s%s%s", *name ? ": " : "", term_style(stdout, e->stale ? STYLE_WARNING : STYLE_ERROR),
+               e->stale ? "stale: " : "");
         put_clean(stdout, e->problem, strlen(e->problem), true);
         fputs(term_style(stdout, STYLE_NONE), stdout);
     } else if (strcmp(l->verb, "verify") == 0) {
@@ -102,9 +103,10 @@ static bool on_file(void *user, const tsr_cache_entry *e) {
     l->n_stale += e->stale;
     l->n_bad += *e->problem && !e->temporary && !e->stale;
     if (l->json)
-        json_array_append_new(l->json, json_pack("{ss ss ss sI sI sI sb sb ss}", "file", e->file, "model", e->model, "source", e->source, "bytes",
-                                                 (json_int_t)e->bytes, "created", (json_int_t)e->created, "used", (json_int_t)e->used,
-                                                 "temporary", e->temporary, "stale", e->stale, "problem", e->problem));
+        json_array_append_new(l->json, json_pack("{ss ss ss sI sI sI sb sb ss}", "file", e->file, "model", e->model,
+                                                 "source", e->source, "bytes", (json_int_t)e->bytes, "created",
+                                                 (json_int_t)e->created, "used", (json_int_t)e->used, "temporary",
+                                                 e->temporary, "stale", e->stale, "problem", e->problem));
     else print_entry(l, e);
     return !interrupted();
 }
@@ -127,8 +129,10 @@ static int remove_chosen(listing *l) {
         }
     }
     int status = EXIT_FINE;
-    if (l->json) status = out_json(json_pack("{sO sO sI}", "removed", l->json, "failed", failed, "bytes", (json_int_t)l->bytes));
-    else printf("%zu file%s removed, %s\n", n, n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
+    if (l->json)
+        status = out_json(json_pack("{sO sO sI}", "removed", l->json, "failed", failed, "bytes", (json_int_t)l->bytes));
+    else
+        printf("%zu file%s removed, %s\n", n, n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
     json_decref(failed);
     return n < l->n ? EXIT_FAILED : status;
 }
@@ -143,19 +147,19 @@ static int finish(listing *l) {
     }
     if (strcmp(l->verb, "rm") == 0) return remove_chosen(l);
     if (l->json) {
-        status = out_json(json_pack("{sO sI sI sI}", "files", l->json, "bytes", (json_int_t)l->bytes, "stale", (json_int_t)l->n_stale, "damaged",
-                                    (json_int_t)l->n_bad));
+        status = out_json(json_pack("{sO sI sI sI}", "files", l->json, "bytes", (json_int_t)l->bytes, "stale",
+                                    (json_int_t)l->n_stale, "damaged", (json_int_t)l->n_bad));
     } else {
         printf("%zu file%s, %s", l->n, l->n == 1 ? "" : "s", show_bytes(l->bytes, size, sizeof size));
         if (verifying && l->n_stale + l->n_bad > 0) printf("; %zu stale, %zu damaged", l->n_stale, l->n_bad);
         putchar('\n');
     }
     if (l->n_stale > 0)
-        say_note("of %zu file%s the model is not what it was, or where it was; if no copy of it is in use, `tessera cache rm` makes room", l->n_stale,
-                 l->n_stale == 1 ? "" : "s");
+        say_note("of %zu file%s the model is not what or where it was; if no copy of it is used, `tessera cache rm` "
+                 "makes room", l->n_stale, l->n_stale == 1 ? "" : "s");
     if (l->n_bad == 0 || status != EXIT_FINE) return status;
-    say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad, l->n_bad == 1 ? "" : "s",
-                l->n_bad == 1 ? "its" : "their");
+    say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad,
+                l->n_bad == 1 ? "" : "s", l->n_bad == 1 ? "its" : "their");
     return verifying ? EXIT_FAILED : EXIT_FINE;
 }
 

@@ -16,8 +16,10 @@ typedef struct doctor_settings {
 
 static const option own_options[] = {
     {"json", 0, OPTION_FLAG, NULL, offsetof(doctor_settings, json), 0, 0, "print JSON"},
-    {"quick", 0, OPTION_FLAG, NULL, offsetof(doctor_settings, quick), 0, 0, "measure nothing: skips the speed of memory and arithmetic"},
-    {"cache-dir", 0, OPTION_TEXT, "DIR", offsetof(doctor_settings, cache_dir), 0, 0, "look at the disk of DIR instead of ~/.cache/tessera/packed"},
+    {"quick", 0, OPTION_FLAG, NULL, offsetof(doctor_settings, quick), 0, 0,
+     "measure nothing: skips the speed of memory and arithmetic"},
+    {"cache-dir", 0, OPTION_TEXT, "DIR", offsetof(doctor_settings, cache_dir), 0, 0,
+     "look at the disk of DIR instead of ~/.cache/tessera/packed"},
     {0},
 };
 

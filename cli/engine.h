@@ -35,7 +35,7 @@ typedef struct engine {
     tsr_token *kept; /* [tsr_session_capacity()]: the tokens in the KV cache, tsr_session_length() of them */
 } engine;
 
-/* False, with a message, when --cache-dir was given, but is empty (like that of a variable of the shell that is not set). */
+/* False, with a message, when --cache-dir was given, but is empty, as a variable of the shell that is not set is. */
 bool check_cache_dir(const char *dir);
 /* Opens the model, showing progress. Returns an exit status; failures have been reported. */
 int engine_open_model(engine *e, const model_options *m, bool vocab_only);

@@ -75,7 +75,9 @@ bool parse_size(const char *name, const char *text, uint64_t *out) {
     int shift = unit ? 10 * (int)(unit - units + 1) : 0;
     if (good && *at) good = unit && at[1] == '\0' && n <= INT64_MAX >> shift;
     if (good) *out = (uint64_t)n << shift;
-    else say_error("--%s must be a whole number of bytes above 0, or one with K, M, G or T (like 20G), not \"%s\"", name, text);
+    else
+        say_error("--%s must be a whole number of bytes above 0, or one with K, M, G or T (like 20G), not \"%s\"", name,
+                  text);
     return good;
 }
 

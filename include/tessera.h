@@ -137,7 +137,7 @@ typedef struct tsr_cache_entry {
     const char *file, *model, *source, *problem; /* name in the directory; general.name and path of the model; "", or what is wrong with it */
     uint64_t bytes;
     int64_t created, used; /* seconds since 1970 */
-    bool temporary, stale; /* is being written, or was left by a killed process; verify: whole, but its model is gone or has other weights now */
+    bool temporary, stale; /* being written, or left by a killed process; verify: its model is gone or changed */
 } tsr_cache_entry;
 typedef bool (*tsr_cache_fn)(void *user, const tsr_cache_entry *entry); /* false: enough */
 /* All of them, the least recently used first; with verify, everything in them and their models is read and compared. */

@@ -17,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long others wait for a writer: as long as it shows progress, but not much longer than packing beside it would take (in milliseconds). */
+/* How long others wait for a writer: as long as it shows progress, but not much longer than packing beside it would
+ * take (in milliseconds). */
 enum { FIRST_PAUSE = 10, LAST_PAUSE = 160, SILENCE = 4000, LEAST_WAIT = 5000, BYTES_PER_WAIT = 400000 };
 
 /* A file as it was when it was refused: it need not be read again. */
@@ -93,7 +94,8 @@ static void note_damage(tsr_cache *c, const tsr_error *why) {
 
 static void note_unwritten(tsr_cache *c, const char *why) {
     size_t n = strlen(c->note);
-    snprintf(c->note + n, sizeof c->note - n, "%spacked weights are not kept for the next start: %.400s", n ? "; " : "", why);
+    snprintf(c->note + n, sizeof c->note - n, "%spacked weights are not kept for the next start: %.400s", n ? "; " : "",
+             why);
 }
 
 /* -------------------------------------------------------------------------------------------- a file's worth */
@@ -209,11 +211,12 @@ static bool was_refused(tsr_cache *c, int fd) {
     if (fstat(fd, &st) != 0) return false;
     const refused old = c->refused;
     c->refused = (refused){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
-    return old.ino == st.st_ino && old.dev == st.st_dev && old.size == st.st_size && old.modified.tv_sec == st.st_mtim.tv_sec &&
-           old.modified.tv_nsec == st.st_mtim.tv_nsec && old.changed.tv_sec == st.st_ctim.tv_sec && old.changed.tv_nsec == st.st_ctim.tv_nsec;
+    return old.ino == st.st_ino && old.dev == st.st_dev && old.size == st.st_size &&
+           old.modified.tv_sec == st.st_mtim.tv_sec && old.modified.tv_nsec == st.st_mtim.tv_nsec &&
+           old.changed.tv_sec == st.st_ctim.tv_sec && old.changed.tv_nsec == st.st_ctim.tv_nsec;
 }
 
-/* Fills b from the file if there is one and it is good. A file that is not leaves a note, and is not looked at again. */
+/* Fills b from the file if there is one and it is good. A file that is not leaves a note, and is not read again. */
 static tsr_code take_file(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progress_fn progress, void *user, tsr_error *err) {
     tsr_error why = {0};
     uint64_t bytes;
@@ -266,8 +269,10 @@ static bool wait_for_writer(tsr_cache *c, waiting *w) {
     if (at != w->at) w->moved = now;
     w->at = at;
     const char *what = NULL;
-    if (now - w->moved > SILENCE) what = "has begun to write it, but stands still";
-    else if (now - w->since > LEAST_WAIT + (int64_t)(c->plan->bytes / BYTES_PER_WAIT)) what = "is still writing it, and packing takes no longer than waiting";
+    if (now - w->moved > SILENCE)
+        what = "has begun to write it, but stands still";
+    else if (now - w->since > LEAST_WAIT + (int64_t)(c->plan->bytes / BYTES_PER_WAIT))
+        what = "is still writing it, and packing takes no longer than waiting";
     if (what) {
         char why[512];
         snprintf(why, sizeof why, "%s/%s: another process %s", c->dir.label, c->name, what);

@@ -51,7 +51,8 @@ tsr_code tsr_cache_dir_find(tsr_cache_dir *d, const char *path, tsr_error *err) 
     d->fd = -1;
     d->path[0] = '\0';
     if (path && *path) {
-        if (strlen(path) >= sizeof d->path) return tsr_fail(err, TSR_E_IO, "the name of the cache directory is too long");
+        if (strlen(path) >= sizeof d->path)
+            return tsr_fail(err, TSR_E_IO, "the name of the cache directory is too long");
         strcpy(d->path, path);
     } else {
         tsr_code code = default_path(d->path, sizeof d->path, err);
@@ -152,7 +153,8 @@ bool tsr_cache_is_same(const tsr_cache_dir *d, const char *name, int fd) {
 /* Whose is an open temporary file? */
 typedef enum claim { CLAIM_OURS, CLAIM_OTHERS, CLAIM_NOBODYS } claim;
 
-/* Some network file systems have no locks. There a file is its creator's, until that has given no sign of life for long: writers touch theirs. */
+/* Some network file systems have no locks. There a file is its creator's, until that has given no sign of life for
+ * long: writers touch theirs. */
 static claim claim_file(int fd, bool created) {
     struct stat st;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return CLAIM_OURS;
@@ -163,11 +165,14 @@ static claim claim_file(int fd, bool created) {
 
 /* -1: there is none. */
 static int open_temporary(const tsr_cache_dir *d, const char *temporary, bool *created, tsr_error *err) {
-    int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, fd = openat(d->fd, temporary, flags | O_CREAT | O_EXCL, 0600);
+    const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int fd = openat(d->fd, temporary, flags | O_CREAT | O_EXCL, 0600);
     *created = fd >= 0;
     if (fd < 0 && errno == EEXIST) fd = openat(d->fd, temporary, flags);
     if (fd < 0 && errno != ENOENT)
-        tsr_fail(err, TSR_E_IO, "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
+        tsr_fail(err, TSR_E_IO,
+                 "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label,
+                 strerror(errno));
     return fd;
 }
 
@@ -188,16 +193,20 @@ tsr_code tsr_cache_lock(const tsr_cache_dir *d, const char *name, int *fd, tsr_e
         claim whose = claim_file(*fd, created);
         bool there = tsr_cache_is_same(d, temporary, *fd);
         if (there && whose == CLAIM_OURS && is_plain(*fd)) {
-            if (fchmod(*fd, 0600) == 0 && ftruncate(*fd, 0) == 0) return TSR_OK; /* what a killed writer left is written anew */
-            tsr_fail(&why, TSR_E_IO, "%s: cannot write: %s; give another directory with --cache-dir, or use --no-cache", d->label, strerror(errno));
+            if (fchmod(*fd, 0600) == 0 && ftruncate(*fd, 0) == 0)
+                return TSR_OK; /* what a killed writer left is written anew */
+            tsr_fail(&why, TSR_E_IO, "%s: cannot write: %s; give another directory with --cache-dir, or use --no-cache",
+                     d->label, strerror(errno));
         }
-        if (there && whose != CLAIM_OTHERS) unlinkat(d->fd, temporary, 0); /* left by a dead writer, or something that is not ours */
+        if (there && whose != CLAIM_OTHERS)
+            unlinkat(d->fd, temporary, 0); /* left by a dead writer, or something that is not ours */
         close(*fd);
         *fd = -1;
         if (there && whose == CLAIM_OTHERS) return TSR_OK;
         if (why.code != TSR_OK) return tsr_fail(err, why.code, "%s", why.message);
     }
-    return tsr_fail(err, TSR_E_IO, "%s: %s cannot be removed, or is always replaced while it is opened; use --no-cache", d->label, temporary);
+    return tsr_fail(err, TSR_E_IO, "%s: %s cannot be removed, or is always replaced while it is opened; use --no-cache",
+                    d->label, temporary);
 }
 
 void tsr_cache_drop(const tsr_cache_dir *d, const char *name, int fd) {
@@ -262,7 +271,8 @@ tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, si
 
 bool tsr_cache_remove_stale(const tsr_cache_dir *d, const char *temporary) {
     int fd = openat(d->fd, temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool stale = fd >= 0 && claim_file(fd, false) != CLAIM_OTHERS && tsr_cache_is_same(d, temporary, fd) && unlinkat(d->fd, temporary, 0) == 0;
+    bool stale = fd >= 0 && claim_file(fd, false) != CLAIM_OTHERS && tsr_cache_is_same(d, temporary, fd) &&
+                 unlinkat(d->fd, temporary, 0) == 0;
     if (fd >= 0) close(fd);
     return stale;
 }
@@ -271,7 +281,8 @@ tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_err
     bool temporary = false;
     if (tsr_cache_is_name(name, &temporary) && temporary) {
         if (tsr_cache_remove_stale(d, name) || faccessat(d->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) return TSR_OK;
-        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it, or may be; let it finish, or end it", d->label, name);
+        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it, or may be; let it finish, or end it",
+                        d->label, name);
     }
     if (unlinkat(d->fd, name, 0) == 0 || errno == ENOENT) return TSR_OK;
     return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, strerror(errno));

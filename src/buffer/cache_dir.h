@@ -1,9 +1,10 @@
 /* cache_dir.h: the directory of cache files: where it is, whose it is, what is in it, and what has to leave it.
  *
- * A cache file is KEY.packed; while it is written it is KEY.packed.tmp, whose writer holds a lock (flock) on it. A temporary file that is
- * not locked is what a killed writer left: whoever gets its lock may remove it or write it anew. Where the file system has no locks, it belongs
- * to its creator, and is left when nothing has touched it for TSR_CACHE_SILENCE. Should a writer have been taken for dead, it finds another
- * file under the name, or none, and gives up. */
+ * A cache file is KEY.packed; while it is written it is KEY.packed.tmp, whose writer holds a lock (flock) on it. A
+ * temporary file that is not locked is what a killed writer left: whoever gets its lock may remove it or write it anew.
+ * Where the file system has no locks, it belongs to its creator, and is left when nothing has touched it for
+ * TSR_CACHE_SILENCE. Should a writer have been taken for dead, it finds another file under the name, or none, and gives
+ * up. */
 #ifndef TSR_BUFFER_CACHE_DIR_H
 #define TSR_BUFFER_CACHE_DIR_H
 
@@ -18,10 +19,11 @@ typedef struct tsr_cache_dir {
     char label[320]; /* path, printable */
 } tsr_cache_dir;
 
-/* Sets path and label of d, which need not be closed. path: NULL or "" for $XDG_CACHE_HOME/tessera/packed, or ~/.cache/tessera/packed. */
+/* Sets path and label of d, which need not be closed. path: NULL or "" for $XDG_CACHE_HOME/tessera/packed, or
+ * ~/.cache/tessera/packed. */
 tsr_code tsr_cache_dir_find(tsr_cache_dir *d, const char *path, tsr_error *err);
-/* With create, the directory and what is missing above it are made, for this user only (0700). Refuses one of somebody else, or into which others
- * may write. A message says what to do. */
+/* With create, the directory and what is missing above it are made, for this user only (0700). Refuses one of somebody
+ * else, or into which others may write. A message says what to do. */
 tsr_code tsr_cache_dir_open(tsr_cache_dir *d, const char *path, bool create, tsr_error *err);
 void tsr_cache_dir_close(tsr_cache_dir *d);
 

@@ -24,7 +24,7 @@ typedef struct tsr_cache_header {
     tsr_digest content;    /* of the digests of all source tensors */
     tsr_digest checksum;   /* of header (with zeros here) and directory */
     char model[152];       /* general.name, printable, NUL-terminated */
-    char source[256];      /* path of the model's first file when it was packed, NUL-terminated; a longer one is cut at its front */
+    char source[256];      /* path of the model's first file, NUL-terminated; a longer one is cut at its front */
 } tsr_cache_header;
 
 /* The files (device, inode, sizes, times) of a source that is known to have the content: it need not be read again. Kept outside of the

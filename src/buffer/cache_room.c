@@ -18,7 +18,8 @@ bool tsr_cache_limit(const tsr_cache_dir *d, uint64_t *limit) {
         static const char units[] = "KMGT";
         const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
         int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-        if (!isdigit((unsigned char)*text) || errno || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift) return false;
+        if (!isdigit((unsigned char)*text) || errno || (*end && (!unit || end[1])) || n > UINT64_MAX >> shift)
+            return false;
         *limit = (uint64_t)n << shift;
         return true;
     }
@@ -32,9 +33,11 @@ bool tsr_cache_limit(const tsr_cache_dir *d, uint64_t *limit) {
 tsr_code tsr_cache_fail_write(const tsr_cache_dir *d, int error, uint64_t bytes, tsr_error *err) {
     const char *what = error == ESTALE ? "somebody removed or replaced it meanwhile" : strerror(error);
     const char *advice = "give another directory with --cache-dir, or use --no-cache";
-    if (error == ENOSPC || error == EDQUOT) advice = "make room, give another directory with --cache-dir, or use --no-cache";
+    if (error == ENOSPC || error == EDQUOT)
+        advice = "make room, give another directory with --cache-dir, or use --no-cache";
     if (error == EFBIG) advice = "raise the limit (ulimit -f), or use --no-cache";
-    return tsr_fail(err, TSR_E_IO, "%s: cannot write a file of %" PRIu64 " MB: %s; %s", d->label, bytes / 1000000, what, advice);
+    return tsr_fail(err, TSR_E_IO, "%s: cannot write a file of %" PRIu64 " MB: %s; %s", d->label, bytes / 1000000, what,
+                    advice);
 }
 
 /* What is there besides the file that is to be written. */
@@ -87,11 +90,14 @@ static int reserve(int fd, uint64_t bytes) {
 }
 
 static tsr_code fail_limit(const tsr_cache_dir *d, uint64_t bytes, uint64_t limit, tsr_error *err) {
-    return tsr_fail(err, TSR_E_LIMIT, "%s: a file of %" PRIu64 " MB does not fit the limit of %" PRIu64
-                    " MB; raise it with --cache-limit or TESSERA_CACHE_LIMIT, or use --no-cache", d->label, bytes / 1000000, limit / 1000000);
+    return tsr_fail(err, TSR_E_LIMIT,
+                    "%s: a file of %" PRIu64 " MB does not fit the limit of %" PRIu64
+                    " MB; raise it with --cache-limit or TESSERA_CACHE_LIMIT, or use --no-cache",
+                    d->label, bytes / 1000000, limit / 1000000);
 }
 
-tsr_code tsr_cache_make_room(const tsr_cache_dir *d, const char *name, int fd, uint64_t bytes, uint64_t limit, tsr_error *err) {
+tsr_code tsr_cache_make_room(const tsr_cache_dir *d, const char *name, int fd, uint64_t bytes, uint64_t limit,
+                             tsr_error *err) {
     others o = {0};
     tsr_code code = look(d, name, &o, err);
     if (code != TSR_OK) return code;
@@ -103,7 +109,8 @@ tsr_code tsr_cache_make_room(const tsr_cache_dir *d, const char *name, int fd, u
         error = reserve(fd, bytes);
     }
     if (code == TSR_OK && error) code = tsr_cache_fail_write(d, error, bytes, err);
-    if (code == TSR_OK && over > gone && evict(d, &o, over - gone) < over - gone) code = fail_limit(d, bytes, limit, err);
+    if (code == TSR_OK && over > gone && evict(d, &o, over - gone) < over - gone)
+        code = fail_limit(d, bytes, limit, err);
     free(o.files);
     return code;
 }

@@ -95,7 +95,8 @@ static void *write_thread(void *arg) {
     int error = write_file(w);
     if (!error) close(w->fd); /* and the lock with it; after fsync, nothing can be lost any more */
     else tsr_cache_drop(w->dir, w->name, w->fd);
-    if (error && error != ECANCELED) tsr_cache_fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
+    if (error && error != ECANCELED)
+        tsr_cache_fail_write(w->dir, error, tsr_cache_data_offset(w->n_tensors) + w->bytes, &w->failure);
     atomic_store(&w->finished, true);
     return NULL;
 }

@@ -65,7 +65,7 @@ static void visit_memory(void *ctx, const char *dir, bool v2) {
         used -= cache ? strtod(cache, NULL) : 0;
         uint64_t left = used < limit ? (uint64_t)(limit - (used > 0 ? used : 0)) : 0;
         if ((uint64_t)limit < s->group_limit) s->group_limit = (uint64_t)limit;
-        if (left < s->group_left) s->group_left = left; /* not always of the same cgroup: others may fill one above ours */
+        if (left < s->group_left) s->group_left = left; /* of the same cgroup or not: others may fill one above ours */
     }
     tsr_buf_free(&text);
 }

@@ -42,7 +42,8 @@ typedef struct tsr_system {
 /* root: "" for the real system, or a directory that holds proc/ and sys/ trees. */
 void tsr_system_read(const char *root, tsr_system *out);
 
-/* Bytes that this process could still use: what the system has available, within the limits of our cgroups. A GiB when neither says. */
+/* Bytes that this process could still use: what the system has available, within the limits of our cgroups. A GiB when
+ * neither says. */
 uint64_t tsr_system_available(const char *root);
 
 #endif

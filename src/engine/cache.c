@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 /* Compares the tensors that were packed with those that the model has now. TSR_E_FORMAT: they are others. */
-static tsr_code compare_tensors(const tsr_gguf *g, const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, tsr_error *err) {
+static tsr_code compare_tensors(const tsr_gguf *g, const tsr_cache_header *h, const tsr_cache_tensor *tensors,
+                                tsr_pool *pool, tsr_error *err) {
     tsr_digest_item *items = calloc(h->n_tensors, sizeof *items);
     tsr_code code = items ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory");
     for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++) {
@@ -20,14 +21,16 @@ static tsr_code compare_tensors(const tsr_gguf *g, const tsr_cache_header *h, co
     const tsr_digest_job job = {.items = items, .n_items = h->n_tensors, .pool = pool, .mapped = true, .fd = -1};
     if (code == TSR_OK) code = tsr_digest_run(&job, err);
     for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++)
-        if (!tsr_digest_equal(items[i].digest, tensors[i].source)) code = tsr_fail(err, TSR_E_FORMAT, "the model has changed");
+        if (!tsr_digest_equal(items[i].digest, tensors[i].source))
+            code = tsr_fail(err, TSR_E_FORMAT, "the model has changed");
     free(items);
     return code;
 }
 
-/* Is the model still there, and the one that was packed? Sets *stale, and why in err, when not. One that may not be read, or whose path was too
- * long to be kept, cannot be asked. */
-static tsr_code check_source(const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, bool *stale, tsr_error *err) {
+/* Is the model still there, and the one that was packed? Sets *stale, and why in err, when not. One that may not be
+ * read, or whose path was too long to be kept, cannot be asked. */
+static tsr_code check_source(const tsr_cache_header *h, const tsr_cache_tensor *tensors, tsr_pool *pool, bool *stale,
+                             tsr_error *err) {
     tsr_error why = {0};
     *stale = false;
     if (h->source[0] != '/') return TSR_OK;
@@ -40,7 +43,8 @@ static tsr_code check_source(const tsr_cache_header *h, const tsr_cache_tensor *
     tsr_gguf_close(g);
     *stale = code != TSR_OK && code != TSR_E_NOMEM;
     if (!*stale) return TSR_OK;
-    return tsr_fail(err, TSR_E_FORMAT, "%s", code == TSR_E_IO ? "the model can no longer be read" : "the model has changed");
+    return tsr_fail(err, TSR_E_FORMAT, "%s",
+                    code == TSR_E_IO ? "the model can no longer be read" : "the model has changed");
 }
 
 /* Text of a file as UTF-8: as it is, or with its odd bytes written out. */
@@ -68,10 +72,15 @@ static bool visit_file(const tsr_cache_dir *d, const tsr_cache_file *f, tsr_pool
     bool parsed = code == TSR_OK;
     if (parsed && verify) code = tsr_cache_verify_data(fd, path, &header, tensors, verify, NULL, NULL, &why);
     if (code == TSR_OK && verify) code = check_source(&header, tensors, verify, &stale, &why);
-    const tsr_cache_entry entry = {.file = f->name, .model = parsed ? as_utf8(header.model, model, sizeof model) : "",
+    const tsr_cache_entry entry = {.file = f->name,
+                                   .model = parsed ? as_utf8(header.model, model, sizeof model) : "",
                                    .source = parsed ? as_utf8(header.source, source, sizeof source) : "",
-                                   .problem = code == TSR_OK ? "" : why.message, .bytes = f->bytes, .created = parsed ? header.created : 0,
-                                   .used = f->used, .temporary = f->temporary, .stale = stale};
+                                   .problem = code == TSR_OK ? "" : why.message,
+                                   .bytes = f->bytes,
+                                   .created = parsed ? header.created : 0,
+                                   .used = f->used,
+                                   .temporary = f->temporary,
+                                   .stale = stale};
     bool more = visit(user, &entry);
     free(head);
     if (fd >= 0) close(fd);

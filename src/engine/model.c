@@ -109,7 +109,8 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     return code == TSR_OK ? tsr_model_check_files(m, err) : code;
 }
 
-/* Messages of the reader name the file already (of a split model: the one at fault); all others get it here, but for those about an argument. */
+/* Messages of the reader name the file already (of a split model: the one at fault); all others get it here, but for
+ * those about an argument. */
 static void name_file(const tsr_gguf *g, tsr_error *err) {
     char label[TSR_GGUF_LABEL];
     if (err && err->code == TSR_E_ARG) return;

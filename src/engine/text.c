@@ -11,7 +11,7 @@ tsr_code tsr_tokenize(const tsr_model *m, const char *text, size_t n_bytes, unsi
         return tsr_fail(err, TSR_E_ARG, "the text to tokenize is NULL, but has %zu bytes", n_bytes);
     }
     tsr_code code = tsr_tokenizer_encode(m->tokenizer, text, n_bytes, flags, out, n_out, err);
-    tsr_code lost = tsr_model_check_files(m, err); /* the vocabulary lies in the mapped file: what would seem wrong with the text has that cause */
+    tsr_code lost = tsr_model_check_files(m, err); /* the vocabulary lies in the mapped file */
     if (lost == TSR_OK) return code;
     free(*out);
     *out = NULL;

@@ -6,7 +6,8 @@
 #include <fcntl.h>
 #include <time.h>
 
-#define NAME(digit) digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit ".packed"
+#define NAME(digit)                                                                                                    \
+    digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit ".packed"
 #define A NAME("aa")
 #define B NAME("bb")
 #define C NAME("cc")
@@ -111,7 +112,7 @@ static void test_room(void **state) {
     assert_int_equal(make_room(C, INT64_C(1) << 50, INT64_C(1) << 51, &err), TSR_E_IO); /* no disk has that */
     assert_non_null(strstr(err.message, "No space left on device; make room"));
     assert_true(there(A) && there(B));
-    assert_int_equal(make_room(A, 3 * MB, 5 * MB, &err), TSR_OK); /* takes the place of its predecessor, which does not count */
+    assert_int_equal(make_room(A, 3 * MB, 5 * MB, &err), TSR_OK); /* its predecessor does not count */
     assert_true(there(A) && there(B));
     assert_int_equal(make_room(C, 3 * MB, 5 * MB, &err), TSR_OK); /* what was not used for longest goes */
     assert_true(there(A) && !there(B));
@@ -131,7 +132,8 @@ static void test_room(void **state) {
 static void check_limit(const char *text, bool good, uint64_t expected) {
     uint64_t limit = 0;
     setenv("TESSERA_CACHE_LIMIT", text, 1);
-    if (tsr_cache_limit(&d, &limit) != good || (good && limit != expected)) fail_msg("\"%s\": %llu", text, (unsigned long long)limit);
+    if (tsr_cache_limit(&d, &limit) != good || (good && limit != expected))
+        fail_msg("\"%s\": %llu", text, (unsigned long long)limit);
 }
 
 static void test_limits(void **state) {
