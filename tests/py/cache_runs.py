@@ -1,4 +1,6 @@
-"""What the tests of the cache of packed weights share: models, starts with a cache directory, and the library that injects faults."""
+"""What the tests of the cache of packed weights share: models, starts with a cache directory, the library that injects
+faults."""
+
 import json
 import os
 import pathlib
@@ -19,7 +21,8 @@ GREEDY = ["--raw", "-p", "abc", "-n", "6", "--temp", "0", "--ignore-eos", "--jso
 
 def make(path, seed=3):
     """About 10 MB of weights, so that several pieces are written."""
-    mm.save(mm.build(mm.Spec(embd=512, ff=1024, layers=4, heads=8, kv_heads=4, key=64, qtype="Q8_0", name="cached", plain=True), seed=seed), path)
+    spec = mm.Spec(embd=512, ff=1024, layers=4, heads=8, kv_heads=4, key=64, qtype="Q8_0", name="cached", plain=True)
+    mm.save(mm.build(spec, seed=seed), path)
     old = time.time() - 60  # settled: its times will tell a change
     os.utime(path, (old, old))
     with open(path, "r+b") as f:
@@ -29,22 +32,25 @@ def make(path, seed=3):
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    path = make(tmp_path_factory.mktemp("model") / "model.gguf")
-    time.sleep(2.1)  # and so will the time of its last change
+    path = tmp_path_factory.getbasetemp() / "model.gguf"  # made once, though each module has this fixture for itself
+    if not path.exists():
+        make(path)
+        time.sleep(2.1)  # so will the time of its last change
     return path
 
 
 @pytest.fixture(scope="session")
 def big(tmp_path_factory):
     """About 110 MB of weights."""
-    path = tmp_path_factory.mktemp("big") / "big.gguf"
-    mm.save(mm.build(mm.Spec(embd=1024, ff=4096, layers=12, heads=8, kv_heads=8, key=128, qtype="Q4_0", plain=True), seed=1), path)
-    return path
+    path = tmp_path_factory.getbasetemp() / "big.gguf"
+    spec = mm.Spec(embd=1024, ff=4096, layers=12, heads=8, kv_heads=8, key=128, qtype="Q4_0", plain=True)
+    return path if path.exists() else mm.save(mm.build(spec, seed=1), path)
 
 
 @pytest.fixture
 def chat_model(tmp_path):
-    built = mm.build(mm.Spec(embd=512, ff=1024, layers=4, heads=8, kv_heads=4, key=64, qtype="Q8_0", context=4096, plain=True), seed=3)
+    spec = mm.Spec(embd=512, ff=1024, layers=4, heads=8, kv_heads=4, key=64, qtype="Q8_0", context=4096, plain=True)
+    built = mm.build(spec, seed=3)
     built.kv["tokenizer.chat_template"] = mm.typed(TEMPLATE)
     path = tmp_path / "chat.gguf"
     mm.save(built, path)
@@ -121,8 +127,13 @@ def wait_for(condition, process=None):
 
 def chatting(model, *args):
     """A chat that has answered once."""
-    p = subprocess.Popen([BINARY, "chat", "-m", str(model), "--seed", "1", "-n", "8", "--ignore-eos", *map(str, args)], env=environment(),
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen(
+        [BINARY, "chat", "-m", str(model), "--seed", "1", "-n", "8", "--ignore-eos", *map(str, args)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     p.stdin.write(b"hello\n")
     p.stdin.flush()
     assert p.stdout.read(1)

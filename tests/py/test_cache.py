@@ -1,4 +1,6 @@
-"""The cache of packed weights: it is used, it is never believed, and people can look after it. What may fail: test_cache_failures.py."""
+"""The cache of packed weights: it is used, it is never believed, and people can look after it. What may fail is in
+test_cache_failures.py and test_cache_writers.py."""
+
 import json
 import os
 import pathlib
@@ -10,7 +12,8 @@ import time
 
 import pytest
 
-from cache_runs import (HEAD, TENSOR, cache, damage, expected, filled, make, model, only_file, run, start)  # noqa: F401 (fixtures)
+from cache_runs import (HEAD, TENSOR, cache, damage, expected, filled, make, model, only_file, run,  # noqa: F401
+                        start)
 from cli_models import FAILED, FINE, USAGE, cli, tiny
 
 
@@ -42,7 +45,9 @@ def test_default_directory(model, tmp_path, expected):
     home = tmp_path / "home"
     (home / ".cache/tessera").mkdir(parents=True)
     (tmp_path / "tessera/packed").rename(home / ".cache/tessera/packed")
-    assert "1 file" in cli("cache", "ls", env={"XDG_CACHE_HOME": "relative, which counts as none", "HOME": str(home)})[1]
+    assert (
+        "1 file" in cli("cache", "ls", env={"XDG_CACHE_HOME": "relative, which counts as none", "HOME": str(home)})[1]
+    )
 
 
 def test_copies_of_a_model_share_a_file(model, cache, filled, expected, tmp_path):
@@ -77,10 +82,13 @@ def test_source_is_not_read(model, filled, cache):
     """A warm start of a known model leaves the pages of packed tensors alone."""
     status, out, err = cli("info", "-m", model, "--json", "--cache-dir", cache)
     assert status == FINE and json.loads(out)["packed_bytes"] > 8e6
-    script = (f"import ctypes, mmap, os\nfd = os.open({str(model)!r}, 0)\nn = os.fstat(fd).st_size\nos.posix_fadvise(fd, 0, 0, 4)\n"
-              "m = mmap.mmap(fd, n, access=mmap.ACCESS_COPY)\nv = (ctypes.c_ubyte * ((n + 4095) // 4096))()\n"
-              "a = ctypes.addressof(ctypes.c_char.from_buffer(m))\n"
-              "ctypes.CDLL(None).mincore(ctypes.c_void_p(a), ctypes.c_size_t(n), v)\nprint(sum(x & 1 for x in v) * 4096)")
+    script = (
+        f"import ctypes, mmap, os\nfd = os.open({str(model)!r}, 0)\nn = os.fstat(fd).st_size\n"
+        "os.posix_fadvise(fd, 0, 0, 4)\n"
+        "m = mmap.mmap(fd, n, access=mmap.ACCESS_COPY)\nv = (ctypes.c_ubyte * ((n + 4095) // 4096))()\n"
+        "a = ctypes.addressof(ctypes.c_char.from_buffer(m))\n"
+        "ctypes.CDLL(None).mincore(ctypes.c_void_p(a), ctypes.c_size_t(n), v)\nprint(sum(x & 1 for x in v) * 4096)"
+    )
     before = int(subprocess.run(["python3", "-c", script], capture_output=True, check=True).stdout)
     assert start(model, cache)[1] == "mapped"
     peek = script.replace("os.posix_fadvise(fd,0,0,4)", "")
@@ -97,7 +105,9 @@ def test_bit_flips(model, cache, filled, expected):
     rng = random.Random(7)
     size, data = filled.stat().st_size, 2 << 20
     n_tensors = int.from_bytes(filled.read_bytes()[12:16], "little")
-    places = [rng.randrange(0, 512) for _ in range(4)] + [rng.randrange(HEAD, HEAD + n_tensors * TENSOR) for _ in range(4)]
+    places = [rng.randrange(0, 512) for _ in range(4)] + [
+        rng.randrange(HEAD, HEAD + n_tensors * TENSOR) for _ in range(4)
+    ]
     places += [rng.randrange(data, size) for _ in range(6)] + [data, size - 1]
     good = filled.read_bytes()
     for at in places:
@@ -121,9 +131,20 @@ def test_truncation(model, cache, filled, expected):
         check_rebuilt(model, cache, expected, "too short|bytes, but should have|not written to its end")
 
 
-@pytest.mark.parametrize("what,reason", [("foreign", "no cache file of Tessera"), ("version", "of version 99"), ("zeros", "not written to its end"),
-                                         ("readable", "others may read"), ("link", "symbolic link"), ("two names", "another name"),
-                                         ("other model", "another model"), ("pipe", "no regular file"), ("directory", "no regular file|cannot be")])
+@pytest.mark.parametrize(
+    "what,reason",
+    [
+        ("foreign", "no cache file of Tessera"),
+        ("version", "of version 99"),
+        ("zeros", "not written to its end"),
+        ("readable", "others may read"),
+        ("link", "symbolic link"),
+        ("two names", "another name"),
+        ("other model", "another model"),
+        ("pipe", "no regular file"),
+        ("directory", "no regular file|cannot be"),
+    ],
+)
 def test_what_is_no_cache_file(model, cache, filled, expected, tmp_path, what, reason):
     if what == "foreign":
         filled.write_bytes(random.Random(1).randbytes(9 << 20))
@@ -193,7 +214,12 @@ def test_cache_command(model, cache, filled, tmp_path):
     listed = json.loads(cli("cache", "ls", "--json", "--cache-dir", cache)[1])
     entry, = listed["files"]
     assert listed["bytes"] == entry["bytes"] and listed["stale"] == listed["damaged"] == 0
-    assert entry["bytes"] >= filled.stat().st_size and entry["source"] == str(model) and entry["problem"] == "" and not entry["temporary"]
+    assert (
+        entry["bytes"] >= filled.stat().st_size
+        and entry["source"] == str(model)
+        and entry["problem"] == ""
+        and not entry["temporary"]
+    )
     assert abs(entry["created"] - time.time()) < 60 and abs(entry["used"] - time.time()) < 60
     status, out, err = cli("cache", "verify", filled.name[:6], "--cache-dir", cache)
     assert status == FINE and "good" in out
@@ -214,12 +240,20 @@ def verify(cache):
     status_json, listed, _ = cli("cache", "verify", "--json", "--cache-dir", cache)
     listed = json.loads(listed)
     assert status == status_json
-    return status, out, {pathlib.Path(f["source"]).name: (f["stale"], f["problem"]) for f in listed["files"]}, (listed["stale"], listed["damaged"])
+    return (
+        status,
+        out,
+        {pathlib.Path(f["source"]).name: (f["stale"], f["problem"]) for f in listed["files"]},
+        (listed["stale"], listed["damaged"]),
+    )
 
 
 def test_verify_tells_stale_from_damaged(cache, tmp_path):
     """A file whose model was deleted, or is another one now, is whole all the same."""
-    paths = [make(tmp_path / f"{name}.gguf", seed=30 + i) for i, name in enumerate(("kept", "changed", "gone", "other", "no_model", "hurt"))]
+    paths = [
+        make(tmp_path / f"{name}.gguf", seed=30 + i)
+        for i, name in enumerate(("kept", "changed", "gone", "other", "no_model", "hurt"))
+    ]
     for path in paths:
         start(path, cache)
     hurt = set(cache.iterdir())
@@ -233,8 +267,14 @@ def test_verify_tells_stale_from_damaged(cache, tmp_path):
     no_model.write_text("something else")
     status, out, files, counts = verify(cache)
     assert status == FINE and counts == (4, 0) and "4 stale, 0 damaged" in out
-    assert files == {"kept.gguf": (False, ""), "changed.gguf": (True, "the model has changed"), "gone.gguf": (True, "the model is gone"),
-                     "other.gguf": (True, "the model has changed"), "no_model.gguf": (True, "the model has changed"), "hurt.gguf": (False, "")}
+    assert files == {
+        "kept.gguf": (False, ""),
+        "changed.gguf": (True, "the model has changed"),
+        "gone.gguf": (True, "the model is gone"),
+        "other.gguf": (True, "the model has changed"),
+        "no_model.gguf": (True, "the model has changed"),
+        "hurt.gguf": (False, ""),
+    }
     assert "gone.gguf): stale: the model is gone\n" in out and "kept.gguf): good\n" in out
     for f in json.loads(cli("cache", "ls", "--json", "--cache-dir", cache)[1])["files"]:
         if f["source"] in (str(hurt), str(gone)):
@@ -253,8 +293,14 @@ def test_verify_does_not_guess(cache, tmp_path):
     assert verify(cache)[::3] == (FINE, (0, 0))
 
 
-@pytest.mark.parametrize("name,shown", [("evil\x1b[31m\x07\n.gguf", "evil\ufffd[31m\ufffd\\n.gguf"), ("c1\x9b2J.gguf", "c1\ufffd2J.gguf"),
-                                        (os.fsdecode(b"latin\xe9.gguf"), "latin\\xe9.gguf")])
+@pytest.mark.parametrize(
+    "name,shown",
+    [
+        ("evil\x1b[31m\x07\n.gguf", "evil\ufffd[31m\ufffd\\n.gguf"),
+        ("c1\x9b2J.gguf", "c1\ufffd2J.gguf"),
+        (os.fsdecode(b"latin\xe9.gguf"), "latin\\xe9.gguf"),
+    ],
+)
 def test_names_cannot_steer_the_terminal(cache, tmp_path, name, shown):
     """What is printed for people is clean, what is printed for programs is exact, as far as JSON can say it."""
     path = tmp_path / name
@@ -264,7 +310,9 @@ def test_names_cannot_steer_the_terminal(cache, tmp_path, name, shown):
         status, out, err = cli("cache", verb, "--cache-dir", cache)
         assert status == FINE and shown in out and "\x1b" not in out and "\x07" not in out and "\x9b" not in out, out
         entry, = json.loads(cli("cache", verb, "--json", "--cache-dir", cache)[1])["files"]
-        assert entry["source"] == (str(path) if "latin" not in name else f"{tmp_path}/{shown}") and entry["problem"] == ""
+        assert (
+            entry["source"] == (str(path) if "latin" not in name else f"{tmp_path}/{shown}") and entry["problem"] == ""
+        )
 
 
 def test_rm_goes_on(model, cache, filled):
@@ -279,7 +327,13 @@ def test_rm_goes_on(model, cache, filled):
     status, out, err = cli("cache", "rm", "--all", "--json", "--cache-dir", cache)
     result = json.loads(out)
     assert status == FAILED and result["removed"] == [filled.name] and result["bytes"] > 9e6
-    assert [f["file"] for f in result["failed"]] == [s.name for s in stubborn] and all("cannot remove" in f["problem"] for f in result["failed"])
+    assert [f["file"] for f in result["failed"]] == [s.name for s in stubborn] and all(
+        "cannot remove" in f["problem"] for f in result["failed"]
+    )
     for s in stubborn:
         s.rmdir()
-    assert json.loads(cli("cache", "rm", "--all", "--json", "--cache-dir", cache)[1]) == {"removed": [], "failed": [], "bytes": 0}
+    assert json.loads(cli("cache", "rm", "--all", "--json", "--cache-dir", cache)[1]) == {
+        "removed": [],
+        "failed": [],
+        "bytes": 0,
+    }

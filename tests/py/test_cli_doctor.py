@@ -52,7 +52,8 @@ def test_a_directory_that_cannot_be_used(tmp_path):
         assert cli("doctor", "--quick", "--cache-dir", tmp_path / "x")[0] == FAILED
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    problem, = (p for p in json.loads(cli("doctor", "--quick", "--json", "--cache-dir", tmp_path / "open")[1])["problems"] if p["section"] == "disk")
+    problems = json.loads(cli("doctor", "--quick", "--json", "--cache-dir", tmp_path / "open")[1])["problems"]
+    problem, = (p for p in problems if p["section"] == "disk")
     assert "other users may write" in problem["problem"]
     status, out, _ = cli("doctor", "--quick", "--json", "--cache-dir", f"{tmp_path}/\033[2J")
     assert "\\x1b" in json.loads(out)["facts"]["disk"]["cache"]
@@ -64,9 +65,10 @@ def test_relative_directories(tmp_path):
     """What would be made is judged by where it would be made, which is here."""
     (tmp_path / "file").write_text("")
     for name, works in (("a", True), ("a/b", True), ("./a//b/", True), ("../x", True), ("file/a", False)):
-        p = subprocess.run([BINARY, "doctor", "--quick", "--json", "--cache-dir", name], cwd=tmp_path, capture_output=True, timeout=60)
-        d = json.loads(p.stdout)
-        assert any(x["section"] == "disk" for x in d["problems"]) != works and ("free" in d["facts"]["disk"]) == works, (name, d)
+        command = [BINARY, "doctor", "--quick", "--json", "--cache-dir", name]
+        d = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).stdout)
+        assert any(x["section"] == "disk" for x in d["problems"]) != works, (name, d)
+        assert ("free" in d["facts"]["disk"]) == works, (name, d)
     assert [f.name for f in tmp_path.iterdir()] == ["file"]
     assert cli("doctor", "--quick", "--cache-dir", "")[0] == USAGE
 
