@@ -169,6 +169,7 @@ static int open_temporary(const tsr_cache_dir *d, const char *temporary, bool *c
     int fd = openat(d->fd, temporary, flags | O_CREAT | O_EXCL, 0600);
     *created = fd >= 0;
     if (fd < 0 && errno == EEXIST) fd = openat(d->fd, temporary, flags);
+    if (fd < 0 && errno == ELOOP && unlinkat(d->fd, temporary, 0) == 0) return -1; /* a symbolic link in the way */
     if (fd < 0 && errno != ENOENT)
         tsr_fail(err, TSR_E_IO,
                  "%s: cannot create a file: %s; give another directory with --cache-dir, or use --no-cache", d->label,
@@ -269,21 +270,27 @@ tsr_code tsr_cache_list_files(const tsr_cache_dir *d, tsr_cache_file **files, si
     return code;
 }
 
-bool tsr_cache_remove_stale(const tsr_cache_dir *d, const char *temporary) {
+/* An errno; EWOULDBLOCK: somebody is writing it, or may be. A symbolic link is nobody's. */
+static int remove_temporary(const tsr_cache_dir *d, const char *temporary) {
     int fd = openat(d->fd, temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool stale = fd >= 0 && claim_file(fd, false) != CLAIM_OTHERS && tsr_cache_is_same(d, temporary, fd) &&
-                 unlinkat(d->fd, temporary, 0) == 0;
+    int error = fd < 0 && errno != ELOOP ? errno : 0;
+    if (fd >= 0 && (claim_file(fd, false) == CLAIM_OTHERS || !tsr_cache_is_same(d, temporary, fd))) error = EWOULDBLOCK;
+    if (!error && unlinkat(d->fd, temporary, 0) != 0) error = errno;
     if (fd >= 0) close(fd);
-    return stale;
+    return error;
+}
+
+bool tsr_cache_remove_stale(const tsr_cache_dir *d, const char *temporary) {
+    return remove_temporary(d, temporary) == 0;
 }
 
 tsr_code tsr_cache_remove_file(const tsr_cache_dir *d, const char *name, tsr_error *err) {
     bool temporary = false;
-    if (tsr_cache_is_name(name, &temporary) && temporary) {
-        if (tsr_cache_remove_stale(d, name) || faccessat(d->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) return TSR_OK;
-        return tsr_fail(err, TSR_E_IO, "%s/%s: another process is writing it, or may be; let it finish, or end it",
-                        d->label, name);
-    }
-    if (unlinkat(d->fd, name, 0) == 0 || errno == ENOENT) return TSR_OK;
-    return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, strerror(errno));
+    int error = tsr_cache_is_name(name, &temporary) && temporary ? remove_temporary(d, name)
+                : unlinkat(d->fd, name, 0) == 0                  ? 0
+                                                                 : errno;
+    if (!error || error == ENOENT) return TSR_OK;
+    const char *why = error == EWOULDBLOCK ? "another process is writing it, or may be; let it finish, or end it"
+                                           : strerror(error);
+    return tsr_fail(err, TSR_E_IO, "%s/%s: cannot remove: %s", d->label, name, why);
 }

@@ -81,10 +81,14 @@ static uint64_t disk_lacks(const tsr_cache_dir *d, uint64_t bytes) {
     return bytes > left ? bytes - left : 0;
 }
 
+/* Beyond the limit of this process a write would not only fail, but raise a signal that kills. */
+static bool may_write(uint64_t bytes) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= bytes;
+}
+
 /* An errno, or 0. */
 static int reserve(int fd, uint64_t bytes) {
-    struct rlimit limit; /* beyond it a write would not only fail, but raise a signal that kills */
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes) return EFBIG;
     int error = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
     return error == EOPNOTSUPP || error == ENOSYS || error == EINTR ? 0 : error; /* a file system that cannot promise */
 }
@@ -102,7 +106,7 @@ tsr_code tsr_cache_make_room(const tsr_cache_dir *d, const char *name, int fd, u
     tsr_code code = look(d, name, &o, err);
     if (code != TSR_OK) return code;
     uint64_t over = o.bytes + bytes > limit ? o.bytes + bytes - limit : 0, lacks = disk_lacks(d, bytes), gone = 0;
-    int error = lacks > o.removable ? ENOSPC : 0;
+    int error = !may_write(bytes) ? EFBIG : lacks > o.removable ? ENOSPC : 0;
     if (bytes > limit || over > o.removable) code = fail_limit(d, bytes, limit, err);
     if (code == TSR_OK && !error) {
         gone = evict(d, &o, lacks);

@@ -1,5 +1,5 @@
-"""What may fail around the cache of packed weights, and around loading at all: system calls, disks, directories, limits,
-and people. Nothing stops a start that could go on, nothing is left that a later one would believe. Those who write:
+"""What may fail around the cache of packed weights, and around loading: system calls, disks, directories, limits, and
+people. Nothing stops a start that could go on, nothing is left that a later one would believe. Those who write:
 test_cache_writers.py."""
 import contextlib
 import ctypes

@@ -72,7 +72,15 @@ static void test_in_the_way(void **state) {
     tsr_error err = {0};
     int fd;
     assert_int_equal(symlinkat("elsewhere", d.fd, A ".tmp"), 0);
+    assert_int_equal(tsr_cache_lock(&d, A, &fd, &err), TSR_OK);
+    assert_true(fd >= 0 && tsr_cache_is_same(&d, A ".tmp", fd));
+    tsr_cache_drop(&d, A, fd);
+    assert_int_equal(symlinkat("elsewhere", d.fd, A ".tmp"), 0);
+    assert_int_equal(tsr_cache_remove_file(&d, A ".tmp", &err), TSR_OK);
+    assert_int_equal(mkdirat(d.fd, A ".tmp", 0700), 0);
     assert_int_equal(tsr_cache_lock(&d, A, &fd, &err), TSR_E_IO);
+    assert_int_equal(tsr_cache_remove_file(&d, A ".tmp", &err), TSR_E_IO);
+    assert_non_null(strstr(err.message, "cannot remove: Is a directory"));
     assert_int_equal(mkfifoat(d.fd, B ".tmp", 0600), 0);
     assert_int_equal(tsr_cache_lock(&d, B, &fd, &err), TSR_OK);
     struct stat st;
@@ -83,7 +91,7 @@ static void test_in_the_way(void **state) {
     assert_int_equal(tsr_cache_lock(&d, C, &fd, &err), TSR_OK);
     assert_true(fstatat(d.fd, "outside", &st, 0) == 0 && st.st_size == 8);
     tsr_cache_drop(&d, C, fd);
-    assert_false(there("elsewhere"));
+    assert_true(!there("elsewhere") && there(A ".tmp") && !there(B ".tmp") && !there(C ".tmp"));
 }
 
 enum { MB = 1 << 20 };
