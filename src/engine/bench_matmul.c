@@ -16,7 +16,7 @@
 enum {
     DEFAULT_SAMPLES = 5,
     MAX_SAMPLES = 1000,
-    FEW_ROWS = TSR_NARROW_MAX,     /* up to so many rows a product is bound by reading weights: they should come from memory */
+    FEW_ROWS = 16,     /* up to so many rows a product is bound by reading weights: they should come from memory */
     LEVELS_TIMES = 4, /* a set so many times the last-level cache does come from memory */
     STRIP = 2 * TSR_PANEL,
     CHECKED = 16,     /* results compared with the sum in double precision */

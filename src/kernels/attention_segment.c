@@ -9,7 +9,7 @@
 
 enum {
     CHUNK = 256,   /* positions at a time */
-    HEADS = TSR_NARROW_MAX, /* at a time */
+    HEADS = TSR_NARROW_F32_MAX, /* at a time */
 };
 
 void tsr_attention_segments(const tsr_attention *a, int64_t token, int64_t *first, int64_t *last) {

@@ -77,12 +77,13 @@ typedef struct tsr_wide {
 } tsr_wide;
 
 /* Up to narrow_rows rows: packed_narrow (16-bit weights: packed_narrow_f32). From wide_rows on: the wide float path. Between: packed_gemm.
- * TSR_ACT8_PAIRED <= narrow_rows <= TSR_NARROW_MAX, and with 16-bit weights wide_rows = narrow_rows + 1. Measured: doc/packed.md. */
+ * TSR_ACT8_PAIRED <= narrow_rows <= TSR_NARROW_MAX; with 16-bit weights narrow_rows <= TSR_NARROW_F32_MAX and wide_rows = narrow_rows + 1.
+ * Measured: doc/packed.md. */
 typedef struct tsr_choice {
     int narrow_rows, wide_rows;
 } tsr_choice;
 
-enum { TSR_WIDE_NEVER = 1 << 30, TSR_NARROW_MAX = 16 }; /* limits of wide_rows and narrow_rows */
+enum { TSR_WIDE_NEVER = 1 << 30, TSR_NARROW_MAX = 32, TSR_NARROW_F32_MAX = 16 }; /* limits of wide_rows and narrow_rows */
 
 typedef struct tsr_kernels {
     tsr_tier tier;
@@ -127,7 +128,7 @@ typedef struct tsr_kernels {
     bool gemm_changes_strip; /* packed_gemm leaves other codes in a strip: each call needs it unpacked anew */
     const char *packed_narrow_name, *packed_gemm_name;
 
-    /* 16-bit weights times f32 activations, 1 to TSR_NARROW_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
+    /* 16-bit weights times f32 activations, 1 to TSR_NARROW_F32_MAX rows: out[rows][16] = x [rows, k] (rows ldx apart) times panel p of w.
      * For TSR_F16 and TSR_BF16, and TSR_F32 (panels as tsr_wide's B has them: attention's), else NULL. */
     void (*packed_narrow_f32[TSR_TYPE_COUNT])(const tsr_packed *w, int64_t p, const float *x, int64_t ldx, int rows, float *out);
     const char *packed_narrow_f32_name;

@@ -55,10 +55,10 @@ bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) 
     if (k > INT64_MAX / 256 / (m + 32 * n_groups + 32)) return false;
     if (!tsr_act8_bytes(m, k, &act) || !tsr_act8_bytes(TSR_ACT8_GROUP, k, &act_group)) return false;
     /* each group rounds its rows up to whole lanes, or tiles of at most 4-byte elements, behind which there is less than another tile;
-     * and it may have TSR_NARROW_MAX rows copied */
+     * and it may have TSR_NARROW_F32_MAX rows copied */
     size_t groups = (size_t)n_groups, plans = groups * (TSR_MAX_OUTPUTS * sizeof(tsr_part) + sizeof(tsr_converted)) + 3 * 64;
     size_t row = (size_t)(k + TSR_BLOCK_K) * sizeof(float);
-    *out = plans + act + groups * act_group + ((size_t)m + groups * (2 * TSR_TILE_ROWS + TSR_NARROW_MAX)) * row + groups * 2 * 64;
+    *out = plans + act + groups * act_group + ((size_t)m + groups * (2 * TSR_TILE_ROWS + TSR_NARROW_F32_MAX)) * row + groups * 2 * 64;
     return true;
 }
 
@@ -182,7 +182,7 @@ static void cut(packed_job *job) {
         tsr_part *part = &job->parts[i];
         int64_t most = part->path == TSR_PATH_WIDE ? TSR_WIDE_STRIPS / part->n_w : 1;
         if (is_narrow(part)) most = NARROW_BYTES / ((int64_t)part->w[0].panel_bytes * part->n_w) + 1;
-        else job->ranges = false;
+        job->ranges &= part->path != TSR_PATH_WIDE;
         part->unit = tsr_min64(share / unit_cost(part), most);
         if (part->unit < 1) part->unit = 1;
     }

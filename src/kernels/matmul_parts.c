@@ -44,11 +44,22 @@ static void finish(const tsr_packed_product *p, const tsr_part *part, float *c, 
     }
 }
 
+/* The lines of y that finish will store into: asked for while sums are computed, they are there by then. */
+static void fetch(const tsr_part *part, int width, int64_t row, int64_t rows, int64_t column) {
+    const tsr_packed_output *out = part->out;
+    for (int64_t r = row; r < row + rows; r++) {
+        const float *y = out->y + (part->first + r) * out->ldy + column;
+        __builtin_prefetch(y, 1);
+        if (width > TSR_PANEL && column + TSR_PANEL < out->w.n) __builtin_prefetch(y + TSR_PANEL, 1);
+    }
+}
+
 /* --- narrow ---------------------------------------------------------------------------------------------------------------- */
 
 static void narrow_panel(const tsr_packed_product *p, const tsr_part *part, int64_t panel) {
     float c[2][TSR_NARROW_MAX * TSR_PANEL] __attribute__((aligned(64))); /* [rows, or twice rows when paired][16] */
     const tsr_converted *in = part->in;
+    fetch(part, TSR_PANEL, 0, in->rows, panel * TSR_PANEL);
     for (int i = 0; i < part->n_w; i++) {
         const tsr_packed *w = &part->w[i];
         if (part->path == TSR_PATH_NARROW_F32) {
@@ -85,29 +96,35 @@ static tsr_strip8 open_strip(const tsr_packed_product *p, const tsr_packed *w, i
     return s;
 }
 
-/* The lines of y that finish will store into: asked for while sums are computed, they are there by then. */
-static void fetch(const tsr_part *part, int64_t row, int64_t rows, int64_t column) {
-    const tsr_packed_output *out = part->out;
-    for (int64_t r = row; r < row + rows; r++) {
-        const float *y = out->y + (part->first + r) * out->ldy + column;
-        __builtin_prefetch(y, 1);
-        if (column + TSR_PANEL < out->w.n) __builtin_prefetch(y + TSR_PANEL, 1);
-    }
-}
-
 static void open_strips(const tsr_packed_product *p, const tsr_part *part, int64_t strip, uint8_t *codes, tsr_strip8 s[2]) {
     for (int i = 0; i < part->n_w; i++) s[i] = open_strip(p, &part->w[i], strip, codes + (size_t)i * 2 * panel_scratch(part->w[0].k));
+}
+
+/* Asks for share i of n of the panels of the strip after `strip`, which this thread most likely takes next. */
+static void fetch_strip(const tsr_part *part, int64_t strip, int64_t i, int64_t n) {
+    if (strip + 1 >= part->count) return;
+    for (int j = 0; j < part->n_w; j++) {
+        const tsr_packed *w = &part->w[j];
+        const uint8_t *next = w->data + (size_t)(2 * strip + 2) * w->panel_bytes;
+        int64_t panels = tsr_min64(2, tsr_packed_panels(w) - 2 * strip - 2), begin, end;
+        tsr_split(panels * (int64_t)w->panel_bytes, 64, (int)i, (int)n, &begin, &end);
+        for (; begin < end; begin += 64) __builtin_prefetch(next + begin, 0, 2);
+    }
 }
 
 static void integer_strip(const tsr_packed_product *p, const tsr_part *part, int64_t strip, uint8_t *scratch) {
     float *c[2] = {(float *)(void *)scratch, (float *)(void *)(scratch + INTEGER_C_BYTES)}; /* [rows][32] each */
     tsr_strip8 s[2];
+    const int64_t at_once = p->kern->gemm_changes_strip ? INTEGER_ROWS : TSR_ACT8_GROUP, calls = (part->in->rows + at_once - 1) / at_once;
     for (int64_t row = 0; row < part->in->rows; row += INTEGER_ROWS) {
         int64_t rows = tsr_min64(INTEGER_ROWS, part->in->rows - row);
-        const tsr_act8 a = tsr_act8_rows(part->act, row, rows);
         if (row == 0 || p->kern->gemm_changes_strip) open_strips(p, part, strip, scratch + 2 * INTEGER_C_BYTES, s);
-        fetch(part, row, rows, strip * TSR_STRIP_COLUMNS);
-        for (int i = 0; i < part->n_w; i++) p->kern->packed_gemm(&s[i], &a, c[i], TSR_STRIP_COLUMNS);
+        fetch(part, TSR_STRIP_COLUMNS, row, rows, strip * TSR_STRIP_COLUMNS);
+        for (int64_t first = 0; first < rows; first += at_once) {
+            const tsr_act8 a = tsr_act8_rows(part->act, row + first, tsr_min64(at_once, rows - first));
+            fetch_strip(part, strip, (row + first) / at_once, calls);
+            for (int i = 0; i < part->n_w; i++) p->kern->packed_gemm(&s[i], &a, c[i] + first * TSR_STRIP_COLUMNS, TSR_STRIP_COLUMNS);
+        }
         finish(p, part, c[0], c[1], TSR_STRIP_COLUMNS, row, rows, strip * TSR_STRIP_COLUMNS);
     }
 }

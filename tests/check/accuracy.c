@@ -70,7 +70,7 @@ static const char *const path_names[PATHS] = {"f32", "narrow", "integer", "wide"
 static tsr_kernels forced(const tsr_kernels *kern, path p) {
     tsr_kernels out = *kern;
     for (int t = 0; t < TSR_TYPE_COUNT; t++) {
-        if (p == NARROW) out.choice[t] = (tsr_choice){TSR_NARROW_MAX, TSR_WIDE_NEVER};
+        if (p == NARROW) out.choice[t] = (tsr_choice){tsr_layout_of((tsr_type)t)->code_bits == 16 ? TSR_NARROW_F32_MAX : TSR_NARROW_MAX, TSR_WIDE_NEVER};
         if (p == INTEGER) out.choice[t] = (tsr_choice){0, TSR_WIDE_NEVER};
         if (p == WIDE) out.choice[t] = (tsr_choice){0, 1};
     }

@@ -354,7 +354,7 @@ void check_attention_kernels(check *c) {
         check_report(c, "softmax_step", 0.0, 0.0, "");
     }
     if (check_selected(c, "attention_panels")) {
-        for (int rows = 1; rows <= TSR_NARROW_MAX; rows++) {
+        for (int rows = 1; rows <= TSR_NARROW_F32_MAX; rows++) {
             narrow_f32(c, check_between(c, 1, 130), rows);
             if (c->kern->narrow_bf16[TSR_F16]) narrow_bf16(c, TSR_F16, 2 * check_between(c, 1, 70), rows);
             if (c->kern->narrow_bf16[TSR_BF16]) narrow_bf16(c, TSR_BF16, 2 * check_between(c, 1, 70), rows);

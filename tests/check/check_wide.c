@@ -353,7 +353,7 @@ typedef struct narrow_bench {
 
 static void run_narrow(void *ctx) {
     const narrow_bench *b = ctx;
-    float out[TSR_NARROW_MAX * TSR_PANEL];
+    float out[TSR_NARROW_F32_MAX * TSR_PANEL];
     for (int64_t p = 0; p < tsr_packed_panels(&b->w); p++) b->kern->packed_narrow_f32[b->w.type](&b->w, p, b->x, b->w.k, b->rows, out);
 }
 
@@ -440,7 +440,7 @@ void check_wide_kernels(check *c) {
         }
         snprintf(name, sizeof name, "narrow_f32_%s", tsr_type_get((uint32_t)t)->name);
         if (!c->kern->packed_narrow_f32[t] || !check_selected(c, name)) continue;
-        for (int rows = 1; rows <= TSR_NARROW_MAX; rows++)
+        for (int rows = 1; rows <= TSR_NARROW_F32_MAX; rows++)
             for (int kind = 0; kind < CHECK_FILLS + 2; kind++) check_narrow(c, (tsr_type)t, check_between(c, 1, 200), rows, kind);
         check_report(c, name, 0.0, 0.0, "");
         if (c->bench) bench_narrow(c, (tsr_type)t);
