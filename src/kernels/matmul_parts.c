@@ -166,7 +166,7 @@ static void wide_item(const tsr_packed_product *p, const tsr_part *part, int64_t
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
 
 void tsr_part_item(const tsr_packed_product *p, const tsr_part *part, int64_t item, uint8_t *scratch) {
-    int64_t first = item * part->unit, last = tsr_min64(first + part->unit, part->count);
+    int64_t first = part->begin + item * part->unit, last = tsr_min64(first + part->unit, part->begin + part->count);
     if (part->path == TSR_PATH_WIDE) {
         wide_item(p, part, first, last, scratch);
         return;

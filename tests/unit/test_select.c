@@ -279,7 +279,8 @@ static void test_interleaved(void **state) {
     tsr_error err = {0};
     tsr_weights w;
     tsr_load load = loaded(NULL);
-    load.interleave = load.copy = true;
+    load.numa = TSR_NUMA_INTERLEAVE;
+    load.copy = true;
     if (tsr_weights_bind(model, &hparams, &load, &w, &err) != TSR_OK) {
         assert_non_null(strstr(err.message, "mbind"));
         skip(); /* forbidden here */
