@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # The first process of the machine that numa.py makes: runs Tessera with every --numa and shows where the pages of its memory lie and where its
 # threads may run while it generates. The kernel's command line says what to run: tessera.modes=none,mirror tessera.tokens=N
-busybox --install -s /bin
+/bin/busybox --install -s /bin # finds itself by its whole name
+export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
