@@ -11,8 +11,9 @@ option() { sed -n "s/.*tessera\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
 # MODE NAME: each part of the answer between marks, all on the console
 run() {
+    rm -f /tmp/text
     tessera run -m /model.gguf -p "The history of the computer began" -n "$(option tokens)" --ignore-eos --temp 0 -t "$(nproc)" --verbose \
-        --huge-pages off --cache-dir /tmp/cache --numa "$1" >/tmp/text 2>/tmp/notes &
+        --huge-pages off --cache-dir /tmp/cache --cache-limit 1G --numa "$1" >/tmp/text 2>/tmp/notes &
     pid=$!
     while [ ! -s /tmp/text ] && kill -0 $pid 2>/dev/null; do sleep 0.1; done # until the first token
     echo "@@ $2 maps"
@@ -30,6 +31,7 @@ run() {
     echo "@@"
 }
 
+echo # what firmware and kernel wrote ends here
 for mode in $(option modes | tr , ' '); do
     run "$mode" "$mode"
 done

@@ -7,8 +7,13 @@
 #include "core/numa.h"
 #include "core/topology.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static tsr_nodes nodes; /* large: kept off the stack, as these */
 static tsr_cpuset set;
@@ -282,6 +287,30 @@ static void test_bind_fails(void **state) {
     tsr_buffer_free(&b);
 }
 
+/* In a child: mbind fails with EPERM from now on, as in containers; 0 when the message says what to do. */
+static int forbidden(void) {
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    tsr_error err = {0};
+    tsr_buffer b = {0};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) return 2;
+    if (tsr_mirror_alloc(&b, PAGE, &nodes, &err) != TSR_OK || tsr_mirror_bind(&b, &nodes, &err) != TSR_E_UNSUPPORTED) return 1;
+    return strstr(err.message, "seccomp") && strstr(err.message, "numactl --interleave=all") ? 0 : 1;
+}
+
+static void test_sandbox(void **state) {
+    (void)state;
+    int status;
+    make_two(1, 1);
+    pid_t child = fork();
+    if (child == 0) _exit(forbidden());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 2) skip(); /* no filters here */
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ----------------------------------------------------------------------------------------------------- products */
 
 enum { K = 512, EXPERTS = 3, MOST_ROWS = 80, THREADS = 3 };
@@ -429,7 +458,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_read, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_alternating_cpus, make_root, remove_root),
         cmocka_unit_test(test_seats), cmocka_unit_test(test_unlike_seats), cmocka_unit_test(test_shares), cmocka_unit_test(test_mirror),
-        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_room), cmocka_unit_test(test_bind_fails), cmocka_unit_test(test_split_products),
+        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_room), cmocka_unit_test(test_bind_fails), cmocka_unit_test(test_sandbox), cmocka_unit_test(test_split_products),
         cmocka_unit_test(test_copies), cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
