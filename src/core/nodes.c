@@ -19,25 +19,57 @@ static int nearest(const tsr_nodes *nodes, int id) {
     return k;
 }
 
+/* Takes a node that has memory and cores; cpus is its list. */
+static bool take(tsr_nodes *out, const tsr_node *node, const tsr_cpumask *mems, const tsr_cpumask *cpus, const tsr_cpuset *set) {
+    if (node->total == 0 || !tsr_cpumask_has(mems, node->id) || !has_core(cpus, set)) return false;
+    out->id[out->n] = node->id;
+    out->available[out->n++] = node->available;
+    return true;
+}
+
+/* Every core is on one node. Nodes that a kernel makes up (numa=fake) have all CPUs in common: the one with fewest cores gets it. */
+static void share_cores(tsr_nodes *out, const tsr_cpumask *cpus, const tsr_cpuset *set) {
+    for (int i = 0; i < set->n_physical; i++) {
+        int cpu = set->first_cpus[i], best = -1;
+        for (int k = 0; k < out->n; k++)
+            if (tsr_cpumask_has(&cpus[k], cpu) && (best < 0 || out->cores[k] < out->cores[best])) best = k;
+        if (best >= 0) out->of_cpu[cpu] = (uint8_t)best;
+        out->cores[out->of_cpu[cpu]]++;
+    }
+}
+
+/* Leaves out a node that got no core. */
+static void drop(tsr_nodes *out, int k) {
+    for (int i = k; i + 1 < out->n; i++) {
+        out->id[i] = out->id[i + 1];
+        out->cores[i] = out->cores[i + 1];
+        out->available[i] = out->available[i + 1];
+    }
+    out->n--;
+    for (int cpu = 0; cpu < TSR_MAX_CPUS; cpu++)
+        if (out->of_cpu[cpu] >= k && out->of_cpu[cpu] > 0) out->of_cpu[cpu]--;
+}
+
 void tsr_nodes_make(const tsr_node *nodes, int n_nodes, const char *mems_allowed, const tsr_cpuset *set, tsr_nodes *out) {
-    tsr_cpumask mems = {{0}};
-    tsr_cpumask_parse(&mems, mems_allowed);
+    tsr_cpumask mems = {{0}}, *cpus = calloc((size_t)n_nodes + 1, sizeof *cpus); /* cpus[n] of those taken, and one more */
     *out = (tsr_nodes){.left = UINT64_MAX};
-    for (int i = 0; i < n_nodes; i++) { /* in the order of their numbers */
-        tsr_cpumask cpus = {{0}};
-        tsr_cpumask_parse(&cpus, nodes[i].cpus);
-        if (nodes[i].total == 0 || (*mems_allowed && !tsr_cpumask_has(&mems, nodes[i].id)) || !has_core(&cpus, set)) continue;
-        out->id[out->n] = nodes[i].id;
-        out->available[out->n++] = nodes[i].available;
+    tsr_cpumask_parse(&mems, *mems_allowed ? mems_allowed : "0-8191");
+    for (int i = 0; cpus && i < n_nodes; i++) { /* in the order of their numbers */
+        tsr_cpumask_parse(&cpus[out->n], nodes[i].cpus);
+        if (!take(out, &nodes[i], &mems, &cpus[out->n], set)) cpus[out->n] = (tsr_cpumask){{0}};
     }
     for (int i = 0; i < n_nodes; i++) {
-        tsr_cpumask cpus = {{0}};
-        tsr_cpumask_parse(&cpus, nodes[i].cpus);
+        tsr_cpumask all = {{0}};
+        tsr_cpumask_parse(&all, nodes[i].cpus);
         for (int cpu = 0; cpu < TSR_MAX_CPUS; cpu++)
-            if (tsr_cpumask_has(&cpus, cpu)) out->of_cpu[cpu] = (uint8_t)nearest(out, nodes[i].id);
+            if (tsr_cpumask_has(&all, cpu)) out->of_cpu[cpu] = (uint8_t)nearest(out, nodes[i].id);
     }
     if (out->n == 0) out->n = 1;
-    for (int i = 0; i < set->n_physical; i++) out->cores[out->of_cpu[set->first_cpus[i]]]++;
+    if (cpus) share_cores(out, cpus, set);
+    else out->cores[0] = set->n_physical;
+    for (int k = out->n - 1; k >= 0; k--)
+        if (out->cores[k] == 0 && out->n > 1) drop(out, k);
+    free(cpus);
 }
 
 void tsr_nodes_read(const char *root, tsr_nodes *out) {

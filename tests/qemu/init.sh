@@ -11,18 +11,21 @@ option() { sed -n "s/.*tessera\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
 # MODE NAME: each part of the answer between marks, all on the console
 run() {
-    rm -f /tmp/text
-    tessera run -m /model.gguf -p "The history of the computer began" -n "$(option tokens)" --ignore-eos --temp 0 -t "$(nproc)" --verbose \
-        --huge-pages off --cache-dir /tmp/cache --cache-limit 1G --numa "$1" >/tmp/text 2>/tmp/notes &
-    pid=$!
-    while [ ! -s /tmp/text ] && kill -0 $pid 2>/dev/null; do sleep 0.1; done # until the first token
+    rm -f /tmp/text /tmp/status
+    {
+        tessera run -m /model.gguf -p "The history of the computer began" -n "$(option tokens)" --ignore-eos --temp 0 -t "$(nproc)" --verbose \
+            --huge-pages off --cache-dir /tmp/cache --cache-limit 1G --numa "$1" >/tmp/text 2>/tmp/notes
+        echo $? >/tmp/status
+    } &
+    until [ -s /tmp/text ] || [ -s /tmp/status ]; do sleep 0.1; done # until the first token
+    pid=$(pidof tessera)
     echo "@@ $2 maps"
     cat /proc/$pid/numa_maps
     echo "@@ $2 threads"
     for task in /proc/$pid/task/*; do sed -n 's/^Cpus_allowed_list:\t*//p' "$task/status"; done
-    wait $pid
+    wait
     echo "@@ $2 status"
-    echo $?
+    cat /tmp/status
     echo "@@ $2 text"
     cat /tmp/text
     echo

@@ -138,8 +138,8 @@ def main():
         room = 500 + 4 * size
         print("two nodes of two CPUs")
         check_modes(boot(kernel, initrd, [(room, 2), (room, 2)], "none,interleave,local,mirror", a.tokens, again="mirror"), [0, 0, 1, 1])
-        print("two nodes, made by the kernel (numa=fake=2)")
-        check_modes(boot(kernel, initrd, [(2 * room, 4)], "none,interleave,local,mirror", a.tokens, append="numa=fake=2"), [0, 1, 0, 1])
+        print("one node, of which the kernel makes two: what is below 4 GiB (2 GiB of it) and what is above")
+        check_modes(boot(kernel, initrd, [(2048 + room, 4)], "none,interleave,local,mirror", a.tokens, append="numa=fake=2U"), [0, 1, 0, 1])
         print("a node too small for a copy")
         got = boot(kernel, initrd, [(2 * room, 2), (size // 2 + 40, 2)], "none,mirror", a.tokens)
         check(got["mirror"]["status"].strip() == "1" and "NUMA node 1, which has" in got["mirror"]["notes"], got["mirror"]["notes"].strip()[-300:])

@@ -95,6 +95,28 @@ static void test_alternating_cpus(void **state) {
     assert_int_equal(nodes.cores[1], 128);
 }
 
+/* The kernel's own made-up nodes: each has all CPUs. They share cores as evenly as they can; one too many is left out. */
+static void test_shared_cpus(void **state) {
+    (void)state;
+    tsr_node all[5];
+    for (int i = 0; i < 5; i++) all[i] = (tsr_node){.id = i, .total = 1, .available = (uint64_t)i, .cpus = "0-7"};
+    set = (tsr_cpuset){.n_logical = 8, .n_physical = 4, .first_cpus = {0, 1, 2, 3}};
+    tsr_nodes_make(all, 2, "", &set, &nodes);
+    assert_int_equal(nodes.n, 2);
+    for (int cpu = 0; cpu < 4; cpu++) assert_int_equal(tsr_nodes_of_cpu(&nodes, cpu), cpu % 2);
+    assert_true(nodes.cores[0] == 2 && nodes.cores[1] == 2);
+    tsr_nodes_make(all, 5, "", &set, &nodes);
+    assert_int_equal(nodes.n, 4);
+    strcpy(all[4].cpus, "3"); /* a node with a core of its own stays: another one is left out */
+    all[4].id = 9;
+    set.n_physical = 3;
+    set.first_cpus[2] = 3;
+    tsr_nodes_make(all, 5, "", &set, &nodes);
+    assert_int_equal(nodes.n, 3);
+    for (int k = 0; k < nodes.n; k++) assert_int_equal(nodes.cores[k], 1);
+    for (int cpu = 0; cpu < TSR_MAX_CPUS; cpu++) assert_in_range(tsr_nodes_of_cpu(&nodes, cpu), 0, nodes.n - 1);
+}
+
 /* ------------------------------------------------------------------------------------------------------- seats */
 
 /* Cores 0 .. n - 1 of a machine that hwloc makes up, one thread each. */
@@ -457,7 +479,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_read, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_alternating_cpus, make_root, remove_root),
-        cmocka_unit_test(test_seats), cmocka_unit_test(test_unlike_seats), cmocka_unit_test(test_shares), cmocka_unit_test(test_mirror),
+        cmocka_unit_test(test_shared_cpus), cmocka_unit_test(test_seats), cmocka_unit_test(test_unlike_seats), cmocka_unit_test(test_shares), cmocka_unit_test(test_mirror),
         cmocka_unit_test(test_split_pages), cmocka_unit_test(test_room), cmocka_unit_test(test_bind_fails), cmocka_unit_test(test_sandbox), cmocka_unit_test(test_split_products),
         cmocka_unit_test(test_copies), cmocka_unit_test(test_pool),
     };
