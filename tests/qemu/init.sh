@@ -19,10 +19,12 @@ run() {
     } &
     until [ -s /tmp/text ] || [ -s /tmp/status ]; do sleep 0.1; done # until the first token
     pid=$(pidof tessera)
+    kill -STOP "$pid" 2>/dev/null # threads may change places while they are looked at
     echo "@@ $2 maps"
     cat /proc/$pid/numa_maps
     echo "@@ $2 threads"
     for task in /proc/$pid/task/*; do sed -n 's/^Cpus_allowed_list:\t*//p' "$task/status"; done
+    kill -CONT "$pid" 2>/dev/null
     wait
     echo "@@ $2 status"
     cat /tmp/status

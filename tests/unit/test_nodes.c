@@ -5,6 +5,7 @@
 
 #include "buffer/placing.h"
 #include "core/numa.h"
+#include "core/threads.h"
 #include "core/topology.h"
 
 #include <errno.h>
