@@ -28,8 +28,8 @@ const option loading_option_table[] = {
      "put the matrices whose names the regular expression matches into that buffer, host or packed; may be given several times, the first that "
      "matches counts"},
     {"numa", 0, OPTION_CHOICE, "none|interleave|local|mirror", offsetof(model_options, numa), 0, 0,
-     "where packed weights lie on machines of several NUMA nodes: where the kernel puts them; page by page in turn on all; each matrix by rows, with "
-     "threads beside them; a copy on each node"},
+     "where packed weights lie on machines of several NUMA nodes: where the kernel puts them; page by page in turn on "
+     "all; each matrix by rows, with threads beside them; a copy on each node"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {"huge-pages", 0, OPTION_CHOICE, "auto|on|off", offsetof(model_options, huge_pages), 0, 0,
      "huge pages for weights in memory: where there are any; also instead of mapping files, or say why not; none"},

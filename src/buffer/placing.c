@@ -14,11 +14,14 @@ static unsigned long long megabytes(uint64_t n) { return (n + 999999) / 1000000;
 
 tsr_code tsr_placing_check(const tsr_nodes *nodes, tsr_numa numa, uint64_t bytes, tsr_error *err) {
     bool mirror = numa == TSR_NUMA_MIRROR;
-    const char *advice = mirror ? "--numa local and interleave keep one copy" : "--numa interleave takes the memory of any node";
+    const char *advice =
+        mirror ? "--numa local and interleave keep one copy" : "--numa interleave takes the memory of any node";
     uint64_t all = bytes * (mirror ? (uint64_t)nodes->n : 1);
     if (all > nodes->left)
-        return tsr_fail(err, TSR_E_NOMEM, "%llu MB of packed weights on %d NUMA nodes need %llu MB, but this process may use %llu MB more: %s",
-                        megabytes(bytes), nodes->n, megabytes(all), megabytes(nodes->left), advice);
+        return tsr_fail(
+            err, TSR_E_NOMEM,
+            "%llu MB of packed weights on %d NUMA nodes need %llu MB, but this process may use %llu MB more: %s",
+            megabytes(bytes), nodes->n, megabytes(all), megabytes(nodes->left), advice);
     for (int k = 0; k < nodes->n; k++) {
         int64_t begin = 0, end = (int64_t)bytes;
         if (!mirror) tsr_nodes_share(nodes, (int64_t)bytes, k, &begin, &end);
@@ -58,7 +61,8 @@ static void fill(void *ctx, int i, int n) {
     int64_t chunks = tsr_round_up((int64_t)b->used, COPY_BYTES) / COPY_BYTES, next;
     while ((next = tsr_pool_next(job->pool, chunks)) < chunks) {
         size_t at = (size_t)next * COPY_BYTES, size = b->used - at < COPY_BYTES ? b->used - at : COPY_BYTES;
-        for (size_t copy = b->copy_stride; copy < b->n; copy += b->copy_stride) memcpy(b->base + copy + at, b->base + at, size);
+        for (size_t copy = b->copy_stride; copy < b->n; copy += b->copy_stride)
+            memcpy(b->base + copy + at, b->base + at, size);
     }
 }
 

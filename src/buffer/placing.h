@@ -1,5 +1,5 @@
-/* placing.h: packed weights on several NUMA nodes (doc/numa.md): a copy of all on each, or each matrix cut into rows that lie on one.
- * All but tsr_mirror_fill comes before the first write, which decides where a page goes. */
+/* placing.h: packed weights on several NUMA nodes (doc/numa.md): a copy of all on each, or each matrix cut into rows
+ * that lie on one. All but tsr_mirror_fill comes before the first write, which decides where a page goes. */
 #ifndef TSR_BUFFER_PLACING_H
 #define TSR_BUFFER_PLACING_H
 
@@ -15,8 +15,8 @@ tsr_code tsr_mirror_bind(const tsr_buffer *b, const tsr_nodes *nodes, tsr_error 
 /* Copies the first to the others. */
 void tsr_mirror_fill(const tsr_buffer *b, tsr_pool *pool);
 
-/* A walk through the matrices of a buffer, which binds the pages of their rows. Where rows of two nodes share a page, it goes to the node whose
- * part ends in its second half. */
+/* A walk through the matrices of a buffer, which binds the pages of their rows. Where rows of two nodes share a page,
+ * it goes to the node whose part ends in its second half. */
 typedef struct tsr_split_walk {
     tsr_buffer *b;
     const tsr_nodes *nodes;

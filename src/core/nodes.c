@@ -20,14 +20,16 @@ static int nearest(const tsr_nodes *nodes, int id) {
 }
 
 /* Takes a node that has memory and cores; cpus is its list. */
-static bool take(tsr_nodes *out, const tsr_node *node, const tsr_cpumask *mems, const tsr_cpumask *cpus, const tsr_cpuset *set) {
+static bool take(tsr_nodes *out, const tsr_node *node, const tsr_cpumask *mems, const tsr_cpumask *cpus,
+                 const tsr_cpuset *set) {
     if (node->total == 0 || !tsr_cpumask_has(mems, node->id) || !has_core(cpus, set)) return false;
     out->id[out->n] = node->id;
     out->available[out->n++] = node->available;
     return true;
 }
 
-/* Every core is on one node. Nodes that a kernel makes up (numa=fake) have all CPUs in common: the one with fewest cores gets it. */
+/* Every core is on one node. Nodes that a kernel makes up (numa=fake) have all CPUs in common: the one with fewest
+ * cores gets it. */
 static void share_cores(tsr_nodes *out, const tsr_cpumask *cpus, const tsr_cpuset *set) {
     for (int i = 0; i < set->n_physical; i++) {
         int cpu = set->first_cpus[i], best = -1;
@@ -50,8 +52,9 @@ static void drop(tsr_nodes *out, int k) {
         if (out->of_cpu[cpu] >= k && out->of_cpu[cpu] > 0) out->of_cpu[cpu]--;
 }
 
-void tsr_nodes_make(const tsr_node *nodes, int n_nodes, const char *mems_allowed, const tsr_cpuset *set, tsr_nodes *out) {
-    tsr_cpumask mems = {{0}}, *cpus = calloc((size_t)n_nodes + 1, sizeof *cpus); /* cpus[n] of those taken, and one more */
+void tsr_nodes_make(const tsr_node *nodes, int n_nodes, const char *mems_allowed, const tsr_cpuset *set,
+                    tsr_nodes *out) {
+    tsr_cpumask mems = {{0}}, *cpus = calloc((size_t)n_nodes + 1, sizeof *cpus); /* [out->n] of those taken, and one */
     *out = (tsr_nodes){.left = UINT64_MAX};
     tsr_cpumask_parse(&mems, *mems_allowed ? mems_allowed : "0-8191");
     for (int i = 0; cpus && i < n_nodes; i++) { /* in the order of their numbers */
@@ -82,18 +85,22 @@ void tsr_nodes_read(const char *root, tsr_nodes *out) {
     free(s);
 }
 
-int tsr_nodes_of_cpu(const tsr_nodes *nodes, int cpu) { return cpu >= 0 && cpu < TSR_MAX_CPUS ? nodes->of_cpu[cpu] : 0; }
+int tsr_nodes_of_cpu(const tsr_nodes *nodes, int cpu) {
+    return cpu >= 0 && cpu < TSR_MAX_CPUS ? nodes->of_cpu[cpu] : 0;
+}
 
 const char *tsr_nodes_text(const tsr_nodes *nodes, char *out, size_t cap) {
     size_t used = 0;
     out[0] = '\0';
-    for (int k = 0; k < nodes->n && used < cap; k++) used += (size_t)snprintf(out + used, cap - used, "%s%d", k ? ", " : "", nodes->id[k]);
+    for (int k = 0; k < nodes->n && used < cap; k++)
+        used += (size_t)snprintf(out + used, cap - used, "%s%d", k ? ", " : "", nodes->id[k]);
     return out;
 }
 
 /* ------------------------------------------------------------------------------------------------------ threads */
 
-/* Core `rank` of node k, counted from the caller's on. On the second thread of a core the remainder serves, as in tsr_pool_place. */
+/* Core `rank` of node k, counted from the caller's on. On the second thread of a core the remainder serves, as in
+ * tsr_pool_place. */
 static int core_of(const tsr_nodes *nodes, const tsr_cpuset *set, int caller_cpu, int k, int rank) {
     int start = caller_cpu > 0 ? caller_cpu : 0, at = 0;
     for (int i = 0; i < set->n_physical; i++) {
@@ -107,7 +114,8 @@ static int core_of(const tsr_nodes *nodes, const tsr_cpuset *set, int caller_cpu
     return -1;
 }
 
-/* The node that has fewest threads for its cores once it has one more. No node gets more threads than cores before all have as many. */
+/* The node that has fewest threads for its cores once it has one more. No node gets more threads than cores before all
+ * have as many. */
 static int emptiest(const tsr_nodes *nodes, const int *threads) {
     int best = 0;
     for (int k = 1; k < nodes->n; k++)

@@ -31,10 +31,14 @@ static tsr_code place(void *p, size_t n, int mode, const node_set *set, const ch
     /* the kernel takes one bit less than it is told */
     if (syscall(SYS_mbind, p, n, (unsigned long)mode, set->bits, (unsigned long)MAX_NODES + 1, 0ul) == 0) return TSR_OK;
     int error = errno;
-    const char *advice = error == EPERM ? "a seccomp filter (container, sandbox) forbids mbind; allow it, or start Tessera with numactl --interleave=all"
-                         : error == ENOSYS ? "this kernel is built without NUMA"
-                         : error == ENOMEM ? "a process may not have so many areas of memory: raise vm.max_map_count (sysctl), or use --numa interleave"
-                                           : "leave memory where the kernel puts it with --numa none";
+    const char *advice = "leave memory where the kernel puts it with --numa none";
+    if (error == EPERM)
+        advice = "a seccomp filter (container, sandbox) forbids mbind; allow it, or start Tessera with numactl "
+                 "--interleave=all";
+    if (error == ENOSYS) advice = "this kernel is built without NUMA";
+    if (error == ENOMEM)
+        advice = "a process may not have so many areas of memory: raise vm.max_map_count (sysctl), or use --numa "
+                 "interleave";
     return tsr_fail(err, TSR_E_UNSUPPORTED, "cannot %s: mbind: %s; %s", what, strerror(error), advice);
 }
 

@@ -181,7 +181,8 @@ static void pin_to_core(struct worker *w, int cpu) {
 static void pin_to_node(const struct worker *w) {
     tsr_cpumask allowed = tsr_cpumask_affinity(), cpus = {{0}};
     for (int cpu = 0; cpu < TSR_MAX_CPUS; cpu++)
-        if (tsr_cpumask_has(&allowed, cpu) && tsr_nodes_of_cpu(w->pool->nodes, cpu) == w->node) tsr_cpumask_add(&cpus, cpu);
+        if (tsr_cpumask_has(&allowed, cpu) && tsr_nodes_of_cpu(w->pool->nodes, cpu) == w->node)
+            tsr_cpumask_add(&cpus, cpu);
     pin_worker(w, &cpus);
 }
 
@@ -315,7 +316,8 @@ static void find_seats(const tsr_pool *p, const tsr_cpuset *set, bool pin, tsr_s
         tsr_nodes_seat(p->nodes, set, p->n_threads, p->caller_cpu, out);
         return;
     }
-    for (int i = 0; i < p->n_threads; i++) out[i] = (tsr_seat){0, pin ? tsr_pool_place(set, p->n_threads, p->caller_cpu, i) : -1};
+    for (int i = 0; i < p->n_threads; i++)
+        out[i] = (tsr_seat){0, pin ? tsr_pool_place(set, p->n_threads, p->caller_cpu, i) : -1};
 }
 
 static tsr_pool *open_pool(const tsr_nodes *nodes, int n_threads, bool pin, tsr_error *err) {
@@ -345,7 +347,8 @@ static tsr_pool *open_pool(const tsr_nodes *nodes, int n_threads, bool pin, tsr_
 
     sigset_t old_mask;
     block_asynchronous_signals(&old_mask);
-    for (int k = 0; k < n_threads; k++) p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns, .cpu = -1, .node = seats[k].node};
+    for (int k = 0; k < n_threads; k++)
+        p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns, .cpu = -1, .node = seats[k].node};
     int rc = 0, i = 1;
     for (; i < n_threads; i++) {
         struct worker *w = &p->workers[i];
@@ -367,7 +370,9 @@ static tsr_pool *open_pool(const tsr_nodes *nodes, int n_threads, bool pin, tsr_
 
 tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) { return open_pool(NULL, n_threads, pin, err); }
 
-tsr_pool *tsr_pool_open_on(const tsr_nodes *nodes, int n_threads, tsr_error *err) { return open_pool(nodes, n_threads, true, err); }
+tsr_pool *tsr_pool_open_on(const tsr_nodes *nodes, int n_threads, tsr_error *err) {
+    return open_pool(nodes, n_threads, true, err);
+}
 
 void tsr_pool_close(tsr_pool *p) {
     if (p) stop(p, p->n_threads - 1);

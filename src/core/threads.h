@@ -34,8 +34,8 @@ void tsr_pool_close(tsr_pool *p);
 void tsr_pool_use(tsr_pool *p, int n);
 /* Threads that jobs run on: all that were opened, or what tsr_pool_use said. */
 int tsr_pool_size(const tsr_pool *p);
-/* What the pool was opened on, or NULL, and which of these nodes thread i is on in the job that runs (0 without nodes): workers are pinned, the
- * caller is where it was when the job began. */
+/* What the pool was opened on, or NULL, and which of these nodes thread i is on in the job that runs (0 without nodes):
+ * workers are pinned, the caller is where it was when the job began. */
 const tsr_nodes *tsr_pool_nodes(const tsr_pool *p);
 int tsr_pool_node(const tsr_pool *p, int i);
 /* Runs fn on tsr_pool_size() threads and returns when all are done. Not reentrant; one caller at a time. */

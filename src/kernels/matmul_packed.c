@@ -8,9 +8,10 @@
  * what the thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the
  * largest first.
  *
- * On several NUMA nodes: where each has a copy of the weights, a thread reads that of its own. Where weights are split, a part becomes one for each
- * node, all products have ranges, each of parts of the thread's node, and a thread takes from its neighbours before it goes to another node: a
- * node whose threads are late, or fewer than its share of the rows, is helped. */
+ * On several NUMA nodes: where each has a copy of the weights, a thread reads that of its own. Where weights are split,
+ * a part becomes one for each node, all products have ranges, each of parts of the thread's node, and a thread takes
+ * from its neighbours before it goes to another node: a node whose threads are late, or fewer than its share of the
+ * rows, is helped. */
 #include "core/ints.h"
 #include "kernels/matmul_plan.h"
 
@@ -239,7 +240,8 @@ static void open_range(const packed_job *job, int thread, int64_t first, int64_t
     atomic_init(&range_of(job, thread)->span, (uint64_t)first | (uint64_t)end << 32);
 }
 
-/* Every thread a share of its node's items; those of a node without threads go to the next that has some, or the last. */
+/* Every thread a share of its node's items; those of a node without threads go to the next node that has some, or
+ * the last. */
 static void open_node_ranges(const packed_job *job) {
     const tsr_pool *pool = job->p->pool;
     int n = tsr_pool_size(pool), threads[TSR_MAX_NODES] = {0}, last = 0;

@@ -24,8 +24,8 @@ typedef struct tsr_converted {
     float *copy;            /* [rows][k] of narrow f32 parts, where x has rows that are picked or normed; else NULL */
 } tsr_converted;
 
-/* Results that are computed together, of one group: of an output or, with a gate, of two. Of weights that are split over NUMA nodes, those of
- * one node. */
+/* Results that are computed together, of one group: of an output or, with a gate, of two. Of weights that are split
+ * over NUMA nodes, those of one node. */
 typedef struct tsr_part {
     const tsr_converted *in;
     const tsr_act8 *act;    /* one of in->act: narrow, integer */

@@ -74,7 +74,7 @@ typedef struct tsr_packed {
     size_t panel_bytes;                /* a multiple of 64 */
     uint8_t *data;                     /* [ceil(n / 16)][panel_bytes], 64-byte aligned; NULL until the caller sets it */
     /* On several NUMA nodes (core/nodes.h), those of the pool that multiplies: */
-    size_t copy_stride;                /* each node has a copy of data, so many bytes after that of the node before; 0: there is one */
+    size_t copy_stride; /* each node has a copy of data, so many bytes after that of the node before; 0: one in all */
     bool split;                        /* panels lie on nodes as tsr_packed_share says */
 } tsr_packed;
 

@@ -296,8 +296,9 @@ static tsr_code load_all(binder *b) {
     tsr_code code = plan(b);
     tsr_packing *packing = &b->w->packing;
     if (code == TSR_OK && b->selection.types[TSR_PLACE_PACKED])
-        code = tsr_packing_begin(packing, b->load->cache, (tsr_packing_memory){b->load->huge_pages, b->load->numa, b->load->nodes}, &b->w->packed, b->pool,
-                                 b->load->progress, b->load->progress_user, b->err);
+        code = tsr_packing_begin(packing, b->load->cache,
+                                 (tsr_packing_memory){b->load->huge_pages, b->load->numa, b->load->nodes},
+                                 &b->w->packed, b->pool, b->load->progress, b->load->progress_user, b->err);
     const tsr_buffer_type *device = b->load->device;
     if (code == TSR_OK && device && device->alloc) code = device->alloc(&b->w->device, b->device_bytes + 64, b->err); /* never nothing */
     if (code == TSR_OK) code = bind_all(b);

@@ -1,5 +1,5 @@
-/* NUMA nodes: which there are, which thread and which rows go to which, for made-up machines; products of weights that are split or copied, and
- * where their pages are bound, on two nodes of which this machine may have but one. */
+/* NUMA nodes: which there are, which thread and which rows go to which, for made-up machines; products of weights that
+ * are split or copied, and where their pages are bound, on two nodes of which this machine may have but one. */
 #include "test_matmul_weights.h"
 #include "test_tree.h"
 
@@ -39,8 +39,9 @@ static void make_cpus(int n, bool smt) {
 static void make_node(int id, int megabytes, int free_megabytes, const char *cpus) {
     char path[128], text[512];
     snprintf(path, sizeof path, "sys/devices/system/node/node%d/meminfo", id);
-    snprintf(text, sizeof text, "Node %d MemTotal: %d kB\nNode %d MemFree: %d kB\nNode %d Active(file): 1024 kB\nNode %d Inactive(file): 2048 kB\n", id,
-             megabytes * 1024, id, free_megabytes * 1024, id, id);
+    snprintf(text, sizeof text, "Node %d MemTotal: %d kB\nNode %d MemFree: %d kB\n"
+             "Node %d Active(file): 1024 kB\nNode %d Inactive(file): 2048 kB\n", id, megabytes * 1024, id,
+             free_megabytes * 1024, id, id);
     put(path, text);
     snprintf(path, sizeof path, "sys/devices/system/node/node%d/cpulist", id);
     snprintf(text, sizeof text, "%s\n", cpus);
@@ -96,7 +97,7 @@ static void test_alternating_cpus(void **state) {
     assert_int_equal(nodes.cores[1], 128);
 }
 
-/* The kernel's own made-up nodes: each has all CPUs. They share cores as evenly as they can; one too many is left out. */
+/* The kernel's own made-up nodes: each has all CPUs. They share cores as evenly as they can; one too many goes. */
 static void test_shared_cpus(void **state) {
     (void)state;
     tsr_node all[5];
@@ -138,7 +139,8 @@ static void check_seats(int n_threads, int caller_cpu) {
     bool taken[TSR_MAX_CPUS] = {false}, cores = n_threads <= set.n_physical;
     tsr_nodes_seat(&nodes, &set, n_threads, caller_cpu, seats);
     assert_int_equal(seats[0].node, tsr_nodes_of_cpu(&nodes, caller_cpu));
-    if (cores && caller_cpu == set.first_cpus[caller_cpu * set.n_physical / set.n_logical]) assert_int_equal(seats[0].cpu, caller_cpu);
+    if (cores && caller_cpu == set.first_cpus[caller_cpu * set.n_physical / set.n_logical])
+        assert_int_equal(seats[0].cpu, caller_cpu);
     for (int i = 0; i < n_threads; i++) {
         threads[seats[i].node]++;
         for (int k = 0; k < nodes.n; k++) { /* within one thread of a share that no other order would give */
@@ -157,8 +159,9 @@ static void check_seats(int n_threads, int caller_cpu) {
 
 static void test_seats(void **state) {
     (void)state;
-    static const char *const machines[] = {"pack:2 [numa(memory=1073741824)] core:4 pu:2", "pack:2 group:4 [numa(memory=1073741824)] core:8 pu:1",
-                                           "pack:1 [numa(memory=1073741824)] core:6 pu:1", "pack:3 [numa(memory=1073741824)] core:5 pu:2"};
+    static const char *const machines[] = {
+        "pack:2 [numa(memory=1073741824)] core:4 pu:2", "pack:2 group:4 [numa(memory=1073741824)] core:8 pu:1",
+        "pack:1 [numa(memory=1073741824)] core:6 pu:1", "pack:3 [numa(memory=1073741824)] core:5 pu:2"};
     for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
         make_machine(machines[i]);
         for (int n = 1; n <= set.n_physical + 3; n++)
@@ -291,7 +294,9 @@ static void test_room(void **state) {
     assert_int_equal(tsr_placing_check(&nodes, TSR_NUMA_MIRROR, 400000000, &err), TSR_OK);
     assert_int_equal(tsr_placing_check(&nodes, TSR_NUMA_LOCAL, 1200000000, &err), TSR_OK); /* 900 and 300 */
     assert_int_equal(tsr_placing_check(&nodes, TSR_NUMA_MIRROR, 400000001, &err), TSR_E_NOMEM);
-    assert_string_equal(err.message, "packed weights need 401 MB of NUMA node 3, which has 400 MB left: --numa local and interleave keep one copy");
+    assert_string_equal(
+        err.message,
+        "packed weights need 401 MB of NUMA node 3, which has 400 MB left: --numa local and interleave keep one copy");
     assert_int_equal(tsr_placing_check(&nodes, TSR_NUMA_LOCAL, 1300000000, &err), TSR_E_NOMEM);
     assert_non_null(strstr(err.message, "975 MB of NUMA node 0"));
     assert_int_equal(tsr_placing_check(&nodes, TSR_NUMA_MIRROR, 1000000001, &err), TSR_E_NOMEM);
@@ -312,13 +317,17 @@ static void test_bind_fails(void **state) {
 
 /* In a child: mbind fails with EPERM from now on, as in containers; 0 when the message says what to do. */
 static int forbidden(void) {
-    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 0, 1),
-                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mbind, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     const struct sock_fprog filter = {sizeof code / sizeof *code, code};
     tsr_error err = {0};
     tsr_buffer b = {0};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) return 2;
-    if (tsr_mirror_alloc(&b, PAGE, &nodes, &err) != TSR_OK || tsr_mirror_bind(&b, &nodes, &err) != TSR_E_UNSUPPORTED) return 1;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        return 2;
+    if (tsr_mirror_alloc(&b, PAGE, &nodes, &err) != TSR_OK || tsr_mirror_bind(&b, &nodes, &err) != TSR_E_UNSUPPORTED)
+        return 1;
     return strstr(err.message, "seccomp") && strstr(err.message, "numactl --interleave=all") ? 0 : 1;
 }
 
@@ -338,8 +347,10 @@ static void test_sandbox(void **state) {
 
 enum { K = 512, EXPERTS = 3, MOST_ROWS = 80, THREADS = 3 };
 
-/* y [outputs][MOST_ROWS][n] of m rows with a matrix, a second of another n, or with experts; the workspace is just large enough. */
-static void multiply(const tsr_weight *w, int n_out, int64_t m, bool experts, tsr_pool *pool, const float *x, float *y) {
+/* y [outputs][MOST_ROWS][n] of m rows with a matrix, a second of another n, or with experts; the workspace is just
+ * large enough. */
+static void multiply(const tsr_weight *w, int n_out, int64_t m, bool experts, tsr_pool *pool, const float *x,
+                     float *y) {
     size_t work, scratch = tsr_product_scratch_bytes(K);
     tsr_expert_rows rows[EXPERTS];
     int64_t used = 0, first = 0;
@@ -351,8 +362,13 @@ static void multiply(const tsr_weight *w, int n_out, int64_t m, bool experts, ts
     assert_true(tsr_product_work_bytes(m, experts ? used : 1, K, &work));
     const tsr_nodes *on = tsr_pool_nodes(pool);
     work += on ? tsr_packed_split_work_bytes(experts ? used : 1, on->n) : 0;
-    tsr_product p = {.kern = tsr_kernels_get(tsr_cpu_get()->tier), .pool = pool, .x = {.x = x, .ldx = K, .k = K}, .m = m, .scratch_bytes = scratch,
-                     .experts = experts ? rows : NULL, .n_experts = used};
+    tsr_product p = {.kern = tsr_kernels_get(tsr_cpu_get()->tier),
+                     .pool = pool,
+                     .x = {.x = x, .ldx = K, .k = K},
+                     .m = m,
+                     .scratch_bytes = scratch,
+                     .experts = experts ? rows : NULL,
+                     .n_experts = used};
     for (int o = 0; o < n_out; o++) tsr_product_output(&p, &w[o], NULL, y + o * MOST_ROWS * 700);
     p.work = aligned_alloc(64, (work + 63) & ~(size_t)63);
     p.scratch = aligned_alloc(64, scratch * (size_t)tsr_pool_size(pool));
@@ -361,8 +377,8 @@ static void multiply(const tsr_weight *w, int n_out, int64_t m, bool experts, ts
     free(p.scratch);
 }
 
-/* Products of split weights and of copies are bit for bit those of plain ones, for all kinds of kernels, odd sizes, and nodes without threads;
- * the second copy is read where threads are on the second node, and nothing else: it differs. */
+/* Products of split weights and of copies are bit for bit those of plain ones, for all kinds of kernels, odd sizes, and
+ * nodes without threads; the second copy is read where threads are on the second node, and nothing else: it differs. */
 static void compare(tsr_type type, int64_t n, int64_t experts, int n_out) {
     static float x[MOST_ROWS * K], want[2 * MOST_ROWS * 700], got[2 * MOST_ROWS * 700];
     static const int64_t rows[] = {1, 2, 5, 17, 80};
@@ -409,7 +425,8 @@ static void test_split_products(void **state) {
     }
 }
 
-/* Each copy gives other results: which thread read which shows. Rows of one panel come from one copy, here of all ones or all twos. */
+/* Each copy gives other results: which thread read which shows. Rows of one panel come from one copy, here of all ones
+ * or all twos. */
 static void test_copies(void **state) {
     (void)state;
     if (tsr_cpu_get()->tier < TSR_TIER_AVX2) skip();
@@ -423,7 +440,13 @@ static void test_copies(void **state) {
     uint16_t *ones = malloc(sizeof *ones * N * K), *twos = malloc(sizeof *twos * N * K);
     for (int i = 0; i < N * K; i++) ones[i] = 0x3c00, twos[i] = 0x4000;
     for (int i = 0; i < ROWS * K; i++) x[i] = 1.0f;
-    tsr_gguf_tensor t = {.name = (char *)(uintptr_t)"w", .type = TSR_F16, .n_dims = 2, .ne = {K, N, 1, 1}, .data = ones, .n_elems = N * K, .n_bytes = 2 * N * K};
+    tsr_gguf_tensor t = {.name = (char *)(uintptr_t) "w",
+                         .type = TSR_F16,
+                         .n_dims = 2,
+                         .ne = {K, N, 1, 1},
+                         .data = ones,
+                         .n_elems = N * K,
+                         .n_bytes = 2 * N * K};
     w = (tsr_weight){.name = "w", .type = TSR_F16, .k = K, .n = N, .n_experts = 1, .buffer_type = &tsr_buffer_packed};
     assert_int_equal(tsr_mirror_alloc(&b, tsr_buffer_packed.size(&t), &nodes, &err), TSR_OK);
     t.data = twos;
@@ -480,9 +503,18 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_read, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_alternating_cpus, make_root, remove_root),
-        cmocka_unit_test(test_shared_cpus), cmocka_unit_test(test_seats), cmocka_unit_test(test_unlike_seats), cmocka_unit_test(test_shares), cmocka_unit_test(test_mirror),
-        cmocka_unit_test(test_split_pages), cmocka_unit_test(test_room), cmocka_unit_test(test_bind_fails), cmocka_unit_test(test_sandbox), cmocka_unit_test(test_split_products),
-        cmocka_unit_test(test_copies), cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_shared_cpus),
+        cmocka_unit_test(test_seats),
+        cmocka_unit_test(test_unlike_seats),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_mirror),
+        cmocka_unit_test(test_split_pages),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_bind_fails),
+        cmocka_unit_test(test_sandbox),
+        cmocka_unit_test(test_split_products),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,7 +314,8 @@ static void expect_copies(const tsr_weights *w) {
     assert_int_equal(w->layers[1].attn_q.packed.copy_stride, w->packed.copy_stride);
 }
 
-/* A copy on each node, of what is packed now and of what the cache has; or rows of each matrix, of which products are told. */
+/* A copy on each node, of what is packed now and of what the cache has; or rows of each matrix, of which products are
+ * told. */
 static void test_placed_by_node(void **state) {
     (void)state;
     skip_without_packed();
