@@ -1,6 +1,7 @@
 #!/bin/busybox sh
-# The first process of the machine that numa.py makes: runs Tessera with every --numa and shows where the pages of its memory lie and where its
-# threads may run while it generates. The kernel's command line says what to run: tessera.modes=none,mirror tessera.tokens=N
+# The first process of the machine that numa.py makes: runs Tessera with every --numa and shows where the pages of its
+# memory lie and where its threads may run while it generates. The kernel's command line says what to run:
+# tessera.modes=none,mirror tessera.tokens=N tessera.again=mirror
 /bin/busybox --install -s /bin # finds itself by its whole name
 export PATH=/bin
 mount -t proc proc /proc
@@ -13,8 +14,9 @@ option() { sed -n "s/.*tessera\.$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 run() {
     rm -f /tmp/text /tmp/status
     {
-        tessera run -m /model.gguf -p "The history of the computer began" -n "$(option tokens)" --ignore-eos --temp 0 -t "$(nproc)" --verbose \
-            --huge-pages off --cache-dir /tmp/cache --cache-limit 1G --numa "$1" >/tmp/text 2>/tmp/notes
+        tessera run -m /model.gguf -p "The history of the computer began" -n "$(option tokens)" --ignore-eos --temp 0 \
+            -t "$(nproc)" --verbose --huge-pages off --cache-dir /tmp/cache --cache-limit 1G --numa "$1" \
+            >/tmp/text 2>/tmp/notes
         echo $? >/tmp/status
     } &
     until [ -s /tmp/text ] || [ -s /tmp/status ]; do sleep 0.1; done # until the first token

@@ -59,8 +59,9 @@ def initial_files(folder, model):
 
 def boot(kernel, initrd, nodes, modes, tokens, again="", append="", timeout=900):
     """{name: {part: text}} of a machine whose nodes have so many MB and CPUs each."""
-    command = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-nographic", "-no-reboot",
-               "-nic", "none", "-kernel", kernel, "-initrd", initrd, "-m", f"{sum(mb for mb, _ in nodes)}M",
+    command = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-nographic",
+               "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", initrd,
+               "-m", f"{sum(mb for mb, _ in nodes)}M",
                "-smp", str(sum(n for _, n in nodes)), "-append", "console=ttyS0 quiet panic=-1 "
                f"{append} tessera.modes={modes} tessera.tokens={tokens} tessera.again={again}"]
     first = 0
