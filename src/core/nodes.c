@@ -81,7 +81,7 @@ void tsr_nodes_read(const char *root, tsr_nodes *out) {
     tsr_cpuset_read(root, &set);
     if (s) tsr_system_read(root, s);
     tsr_nodes_make(s ? s->nodes : NULL, s ? s->n_nodes : 0, s ? s->mems_allowed : "", &set, out);
-    if (s) out->left = s->available > 0 && s->available < s->group_left ? s->available : s->group_left;
+    out->left = tsr_system_available(root);
     free(s);
 }
 

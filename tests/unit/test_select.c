@@ -1,6 +1,7 @@
 /* Which buffer gets what: rules, refusals, and a device (a fake one) that takes layers and leaves the rest as it was. */
 #include "core/cpu.h"
 #include "model/weights.h"
+#include "test_two_nodes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -297,17 +298,6 @@ static void test_interleaved(void **state) {
     tsr_weights_free(&w);
 }
 
-/* Two nodes, whose memory is that of the first one here. */
-static tsr_nodes *make_two(void) {
-    static tsr_nodes nodes; /* large */
-    tsr_nodes_read("", &nodes);
-    nodes.n = 2;
-    nodes.id[1] = nodes.id[0];
-    nodes.cores[0] = nodes.cores[1] = 1;
-    nodes.available[1] = nodes.available[0];
-    return &nodes;
-}
-
 static void expect_copies(const tsr_weights *w) {
     assert_true(w->packed.copy_stride >= w->packed.used && w->packed.used > 0);
     assert_memory_equal(w->packed.base, w->packed.base + w->packed.copy_stride, w->packed.used);
@@ -326,7 +316,9 @@ static void test_placed_by_node(void **state) {
     snprintf(cache_dir, sizeof cache_dir, "%s/cache", dir);
     const tsr_cache_params cache = {.dir = cache_dir, .read = true};
     tsr_load load = loaded(NULL);
-    load.nodes = make_two();
+    static tsr_nodes nodes; /* large */
+    make_two_nodes(&nodes, 1, 1);
+    load.nodes = &nodes;
     load.numa = TSR_NUMA_MIRROR;
     load.cache = &cache;
     if (tsr_weights_bind(model, &hparams, &load, &w, &err) != TSR_OK) {
@@ -348,7 +340,7 @@ static void test_placed_by_node(void **state) {
     assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0ul, w.packed.base, (unsigned long)F_ADDR), 0);
     assert_int_equal(mode, BIND);
     tsr_weights_free(&w);
-    make_two()->available[1] = 1000;
+    nodes.available[1] = 1000;
     load.numa = TSR_NUMA_MIRROR;
     expect_failure(&load, "packed weights need 2 MB of NUMA node", "--numa local and interleave");
 }
