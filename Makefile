@@ -7,12 +7,13 @@ PROMPT  ?= What is the capital of France, and what is it famous for?
 export PREFIX DESTDIR PROMPT
 
 .DEFAULT_GOAL := release
-.PHONY: release debug asan tsan fuzz clang demo test install clean distclean help setup
+.PHONY: release debug asan tsan fuzz clang demo test numa install clean distclean help setup
 
 help:
 	@echo "make            build the release: build/release/cli/tessera"
 	@echo "make demo       build, fetch a small model and let it answer (PROMPT=\"...\" says what)"
 	@echo "make test       everything CI runs; ends with a line 'N passed, N failed'"
+	@echo "make numa       --numa on emulated machines of two NUMA nodes (KERNEL=vmlinuz; says what it needs; some minutes)"
 	@echo "make install    install to PREFIX ($(PREFIX)), below DESTDIR if set"
 	@echo "make asan       build with AddressSanitizer and UndefinedBehaviorSanitizer: build/asan"
 	@echo "make tsan       build with ThreadSanitizer: build/tsan"
@@ -42,6 +43,9 @@ demo: release
 test:
 	@scripts/setup.sh test
 	@scripts/test.sh $(JOBS)
+
+numa: release
+	@tests/qemu/numa.py $(if $(KERNEL),--kernel "$(KERNEL)")
 
 install: release
 	@cmake --install build/release --prefix "$$PREFIX"

@@ -27,8 +27,9 @@ const option loading_option_table[] = {
     {"tensor-buffer", 0, OPTION_TEXTS, "REGEX=PLACE", offsetof(model_options, tensor_buffers), 0, 0,
      "put the matrices whose names the regular expression matches into that buffer, host or packed; may be given several times, the first that "
      "matches counts"},
-    {"numa", 0, OPTION_CHOICE, "none|interleave", offsetof(model_options, numa), 0, 0,
-     "on machines of several NUMA nodes, packed and copied weights: on the node of the thread that packs them, or page by page in turn on all"},
+    {"numa", 0, OPTION_CHOICE, "none|interleave|local|mirror", offsetof(model_options, numa), 0, 0,
+     "where packed weights lie on machines of several NUMA nodes: where the kernel puts them; page by page in turn on "
+     "all; each matrix by rows, with threads beside them; a copy on each node"},
     {"mlock", 0, OPTION_FLAG, NULL, offsetof(model_options, mlock), 0, 0, "lock the weights in memory"},
     {"huge-pages", 0, OPTION_CHOICE, "auto|on|off", offsetof(model_options, huge_pages), 0, 0,
      "huge pages for weights in memory: where there are any; also instead of mapping files, or say why not; none"},
@@ -230,5 +231,6 @@ void show_engine(const engine *e) {
             show_bytes(e->info.file_bytes, file, sizeof file), e->info.cpu_tier, show_threads(&stats, threads, sizeof threads),
             tsr_session_capacity(e->session), show_bytes(stats.kv_bytes, kv, sizeof kv),
             show_bytes(stats.work_bytes, work, sizeof work), origin);
+    if (*e->info.numa_place) fprintf(stderr, "packed weights: %s\n", e->info.numa_place);
     show_buffers(stderr, e->model);
 }

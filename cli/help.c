@@ -25,7 +25,8 @@ static void show_option(const option *o, const void *base, int width) {
     char left[64], help[512], value[64] = "";
     int n = o->letter ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
                       : snprintf(left, sizeof left, "      --%s", o->name);
-    if (o->kind != OPTION_FLAG) snprintf(left + n, sizeof left - (size_t)n, " %s", o->value);
+    if (o->kind != OPTION_FLAG)
+        snprintf(left + n, sizeof left - (size_t)n, n + (int)strlen(o->value) < width ? " %s" : "\n        %s", o->value);
     show_default(o, base, value, sizeof value);
     snprintf(help, sizeof help, *value ? "%s (default %s)" : "%s", o->help, value);
     int column = width < 64 ? 8 : 32; /* on a narrow terminal, below the option */

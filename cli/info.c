@@ -75,6 +75,7 @@ static int print_json(const engine *e, const char *path) {
         m->n_layer, "heads", m->n_head, "kv_heads", m->n_head_kv, "feed_forward", m->n_ff, "experts", m->n_expert,
         "experts_used", m->n_expert_used, "chat_template", m->has_chat_template);
     if (root) {
+        json_object_set_new(root, "placed", json_string(m->numa_place));
         json_object_set_new(root, "metadata", metadata_json(e->model));
         json_object_set_new(root, "buffers", buffers_json(e->model));
         json_object_set_new(root, "tensors", tensors_json(e->model));
@@ -119,6 +120,7 @@ static void print_summary(const engine *e, const char *path) {
     tsr_machine machine;
     tsr_machine_get(&machine);
     if (*machine.topology) printf("%-14s%s\n", "machine", machine.topology);
+    if (*m->numa_place) print_field("placed", m->numa_place);
 }
 
 static void print_metadata(const tsr_model *model) {

@@ -36,7 +36,7 @@ _tessera() {
         run:--cpu-tier) COMPREPLY=(); return ;;
         run:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         run:--tensor-buffer) COMPREPLY=(); return ;;
-        run:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        run:--numa) COMPREPLY=($(compgen -W 'none interleave local mirror' -- "$cur")); return ;;
         run:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         run:--cache-dir) COMPREPLY=(); return ;;
         run:--cache-limit) COMPREPLY=(); return ;;
@@ -76,7 +76,7 @@ _tessera() {
         chat:--cpu-tier) COMPREPLY=(); return ;;
         chat:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         chat:--tensor-buffer) COMPREPLY=(); return ;;
-        chat:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        chat:--numa) COMPREPLY=($(compgen -W 'none interleave local mirror' -- "$cur")); return ;;
         chat:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         chat:--cache-dir) COMPREPLY=(); return ;;
         chat:--cache-limit) COMPREPLY=(); return ;;
@@ -104,7 +104,7 @@ _tessera() {
         info:--cpu-tier) COMPREPLY=(); return ;;
         info:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         info:--tensor-buffer) COMPREPLY=(); return ;;
-        info:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        info:--numa) COMPREPLY=($(compgen -W 'none interleave local mirror' -- "$cur")); return ;;
         info:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         info:--cache-dir) COMPREPLY=(); return ;;
         info:--cache-limit) COMPREPLY=(); return ;;
@@ -133,7 +133,7 @@ _tessera() {
         eval:--cpu-tier) COMPREPLY=(); return ;;
         eval:--amx) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         eval:--tensor-buffer) COMPREPLY=(); return ;;
-        eval:--numa) COMPREPLY=($(compgen -W 'none interleave' -- "$cur")); return ;;
+        eval:--numa) COMPREPLY=($(compgen -W 'none interleave local mirror' -- "$cur")); return ;;
         eval:--huge-pages) COMPREPLY=($(compgen -W 'auto on off' -- "$cur")); return ;;
         eval:--cache-dir) COMPREPLY=(); return ;;
         eval:--cache-limit) COMPREPLY=(); return ;;

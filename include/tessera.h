@@ -84,8 +84,8 @@ typedef enum tsr_amx {
     TSR_AMX_ON,       /* must be used, or opening fails with the reason */
     TSR_AMX_OFF       /* no AMX instruction is executed and the kernel is not asked for tiles */
 } tsr_amx;
-/* Where pages of weights lie on machines of several NUMA nodes: on that of the thread that packs them, or in turn on all (doc/numa.md). */
-typedef enum tsr_numa { TSR_NUMA_NONE = 0, TSR_NUMA_INTERLEAVE } tsr_numa;
+/* Where weights lie on several NUMA nodes: anywhere; on all in turn; rows beside threads; copies (doc/numa.md). */
+typedef enum tsr_numa { TSR_NUMA_NONE = 0, TSR_NUMA_INTERLEAVE, TSR_NUMA_LOCAL, TSR_NUMA_MIRROR } tsr_numa;
 typedef enum tsr_huge_pages { TSR_HUGE_PAGES_AUTO = 0, TSR_HUGE_PAGES_ON, TSR_HUGE_PAGES_OFF } tsr_huge_pages; /* on: or memory_note says why not */
 typedef struct tsr_model_params {
     const char *cpu_tier;     /* force a kernel tier by name; NULL = the best */
@@ -95,7 +95,7 @@ typedef struct tsr_model_params {
     bool no_packed;           /* matrices stay as the file has them and multiply in f32: slower, nothing rounded (doc/accuracy.md) */
     const char *const *tensor_buffers; /* "REGEX=host" or "REGEX=packed": matrices whose names match go there, the first that matches counts;
                                * ended by NULL. May be NULL */
-    tsr_numa numa;            /* of packed and copied weights; fails when the kernel forbids it */
+    tsr_numa numa; /* fails when the kernel forbids it or, with local and mirror, a node has too little memory */
     tsr_huge_pages huge_pages; /* of weights in memory; on: nothing stays mapped */
     bool no_cache;            /* packed weights are neither taken from the disk nor kept there (doc/cache.md) */
     const char *cache_dir;    /* where they are kept; NULL: $XDG_CACHE_HOME/tessera/packed or ~/.cache/tessera/packed */
@@ -117,7 +117,7 @@ typedef struct tsr_model_info {
     const char *cpu_tier;      /* kernels in use */
     const char *amx_note;      /* why AMX is not used, or only in part, though this CPU has it; else "" */
     const char *buffer_note;   /* which tensor_buffers match nothing; else "" */
-    const char *numa_note;     /* why `numa` makes no difference here; else "" */
+    const char *numa_note, *numa_place; /* why `numa` makes no difference here; where it put packed weights; else "" */
     const char *cpu;           /* brand string of this machine's CPU */
     const char *cache;         /* packed weights come "mapped" or "read" from the cache, were "packed" now, or "": there are none */
     const char *cache_note;    /* what was wrong with the cache, or "" */

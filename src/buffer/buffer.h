@@ -25,6 +25,8 @@ typedef struct tsr_buffer {
     uint8_t *base;  /* 64-byte aligned */
     size_t n, used; /* bytes there are, and those that tensors have taken */
     bool filled;    /* the tensors are there already (from a cache file): set_tensor finds its place, and writes nothing */
+    size_t copy_stride; /* one copy on each NUMA node (placing.h), so far apart, together n bytes; 0: there is one */
+    bool split;     /* matrices lie on NUMA nodes by rows (placing.h) */
     bool mapped;    /* base lies in a file's mapping (core/mapping.h), */
     int mapping;    /* whose id this is */
 } tsr_buffer;
@@ -105,6 +107,8 @@ struct tsr_buffer_type {
  * the tensor when they are not there). */
 tsr_code tsr_buffer_alloc(tsr_buffer *b, size_t n, tsr_error *err);
 void tsr_buffer_free(tsr_buffer *b);
+/* How far from base on tensors and their copies reach. */
+size_t tsr_buffer_reach(const tsr_buffer *b);
 uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error *err);
 
 /* GGUF blocks as the file has them: mapped... */

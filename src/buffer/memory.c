@@ -17,8 +17,10 @@ void tsr_buffer_free(tsr_buffer *b) {
     *b = (tsr_buffer){0};
 }
 
+size_t tsr_buffer_reach(const tsr_buffer *b) { return b->copy_stride ? b->n - b->copy_stride + b->used : b->used; }
+
 uint8_t *tsr_buffer_take(tsr_buffer *b, size_t n, const char *tensor, tsr_error *err) {
-    if (n > b->n - b->used) {
+    if (n > (b->copy_stride ? b->copy_stride : b->n) - b->used) {
         tsr_fail(err, TSR_E_ARG, "tensor %s does not fit its buffer", tensor);
         return NULL;
     }

@@ -56,6 +56,8 @@ static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *
     if (!b->filled) tsr_pool_run(pool, pack_panels, &job);
     w->data = to;
     w->packed = job.matrix;
+    w->packed.copy_stride = b->copy_stride;
+    w->packed.split = b->split;
     return TSR_OK;
 }
 

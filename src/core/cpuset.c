@@ -3,52 +3,20 @@
 #include "core/buf.h"
 #include "core/cgroup.h"
 #include "core/cpu.h"
+#include "core/cpumask.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_CPUS = 8192 }; /* the largest CONFIG_NR_CPUS on x86 */
 enum { MAX_CORES = sizeof((tsr_cpuset){0}.first_cpus) / sizeof(int) };
-
-typedef struct cpu_mask {
-    uint64_t bits[MAX_CPUS / 64];
-} cpu_mask;
-
-static bool has(const cpu_mask *m, int cpu) { return m->bits[cpu / 64] >> (cpu % 64) & 1; }
-
-static void add(cpu_mask *m, int cpu) { m->bits[cpu / 64] |= UINT64_C(1) << (cpu % 64); }
-
-/* The kernel's list format: "0-3,8,10-11". Numbers out of range are left out. */
-static void parse_cpu_list(const char *s, cpu_mask *m) {
-    while (*s >= '0' && *s <= '9') {
-        char *end;
-        long first = strtol(s, &end, 10), last = first;
-        if (*end == '-') last = strtol(end + 1, &end, 10);
-        for (long cpu = first; cpu <= last && cpu < MAX_CPUS; cpu++) add(m, (int)cpu);
-        if (*end != ',') break;
-        s = end + 1;
-    }
-}
 
 /* ---------------------------------------------------------------------------------------------- affinity, cores */
 
-static int count(const cpu_mask *m) {
-    int n = 0;
-    for (int cpu = 0; cpu < MAX_CPUS; cpu++) n += has(m, cpu);
-    return n;
-}
-
-static void read_affinity(const char *root, cpu_mask *m, tsr_buf *path, tsr_buf *text) {
+static void read_affinity(const char *root, tsr_cpumask *m, tsr_buf *path, tsr_buf *text) {
     if (!root[0]) {
-        cpu_set_t *set = CPU_ALLOC(MAX_CPUS);
-        size_t size = CPU_ALLOC_SIZE(MAX_CPUS);
-        if (set && sched_getaffinity(0, size, set) == 0)
-            for (int cpu = 0; cpu < MAX_CPUS; cpu++)
-                if (CPU_ISSET_S(cpu, size, set)) add(m, cpu);
-        CPU_FREE(set);
+        *m = tsr_cpumask_affinity();
     } else {
         static const char key[] = "Cpus_allowed_list:";
         tsr_buf_clear(path);
@@ -56,24 +24,24 @@ static void read_affinity(const char *root, cpu_mask *m, tsr_buf *path, tsr_buf 
         const char *found = !path->oom && tsr_buf_read_file(text, path->data) ? strstr(text->data, key) : NULL;
         if (found) {
             found += sizeof key - 1;
-            parse_cpu_list(found + strspn(found, " \t"), m);
+            tsr_cpumask_parse(m, found + strspn(found, " \t"));
         }
     }
-    if (count(m) == 0) { /* not told: all that are online */
+    if (tsr_cpumask_count(m) == 0) { /* not told: all that are online */
         long n = sysconf(_SC_NPROCESSORS_ONLN);
-        for (int cpu = 0; cpu < n && cpu < MAX_CPUS; cpu++) add(m, cpu);
+        for (int cpu = 0; cpu < n && cpu < TSR_MAX_CPUS; cpu++) tsr_cpumask_add(m, cpu);
     }
-    if (count(m) == 0) add(m, 0);
+    if (tsr_cpumask_count(m) == 0) tsr_cpumask_add(m, 0);
 }
 
 /* A CPU stands for its core unless an allowed sibling with a lower number does already. */
-static bool first_of_core(const char *root, const cpu_mask *allowed, int cpu, tsr_buf *path, tsr_buf *text) {
-    cpu_mask siblings = {{0}};
+static bool first_of_core(const char *root, const tsr_cpumask *allowed, int cpu, tsr_buf *path, tsr_buf *text) {
+    tsr_cpumask siblings = {{0}};
     tsr_buf_clear(path);
     tsr_buf_printf(path, "%s/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", root, cpu);
-    if (!path->oom && tsr_buf_read_file(text, path->data)) parse_cpu_list(text->data, &siblings);
+    if (!path->oom && tsr_buf_read_file(text, path->data)) tsr_cpumask_parse(&siblings, text->data);
     for (int k = 0; k < cpu; k++)
-        if (has(&siblings, k) && has(allowed, k)) return false;
+        if (tsr_cpumask_has(&siblings, k) && tsr_cpumask_has(allowed, k)) return false;
     return true;
 }
 
@@ -103,11 +71,11 @@ static void read_quota(void *ctx, const char *dir, bool v2) {
 void tsr_cpuset_read(const char *root, tsr_cpuset *out) {
     memset(out, 0, sizeof *out);
     tsr_buf path = {0}, text = {0};
-    cpu_mask allowed = {{0}};
+    tsr_cpumask allowed = {{0}};
     read_affinity(root, &allowed, &path, &text);
-    out->n_logical = count(&allowed);
-    for (int cpu = 0; cpu < MAX_CPUS && out->n_physical < MAX_CORES; cpu++)
-        if (has(&allowed, cpu) && first_of_core(root, &allowed, cpu, &path, &text))
+    out->n_logical = tsr_cpumask_count(&allowed);
+    for (int cpu = 0; cpu < TSR_MAX_CPUS && out->n_physical < MAX_CORES; cpu++)
+        if (tsr_cpumask_has(&allowed, cpu) && first_of_core(root, &allowed, cpu, &path, &text))
             out->first_cpus[out->n_physical++] = cpu;
     tsr_cgroup_walk(root, "cpu", read_quota, out);
     tsr_buf_free(&path);

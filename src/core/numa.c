@@ -1,12 +1,13 @@
 #include "core/numa.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* <numaif.h>, which comes with libnuma, has these; the kernel's own numbers (include/uapi/linux/mempolicy.h). */
-enum { MPOL_INTERLEAVE = 3, MPOL_F_MEMS_ALLOWED = 4, MAX_NODES = 1024 };
+enum { MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_F_MEMS_ALLOWED = 4, MAX_NODES = 1024 };
 typedef struct node_set {
     unsigned long bits[MAX_NODES / (8 * sizeof(unsigned long))];
 } node_set;
@@ -25,12 +26,32 @@ int tsr_numa_nodes(void) {
     return n > 0 ? n : 1;
 }
 
+/* what: "spread weights over NUMA nodes" */
+static tsr_code place(void *p, size_t n, int mode, const node_set *set, const char *what, tsr_error *err) {
+    /* the kernel takes one bit less than it is told */
+    if (syscall(SYS_mbind, p, n, (unsigned long)mode, set->bits, (unsigned long)MAX_NODES + 1, 0ul) == 0) return TSR_OK;
+    int error = errno;
+    const char *advice = "leave memory where the kernel puts it with --numa none";
+    if (error == EPERM)
+        advice = "a seccomp filter (container, sandbox) forbids mbind; allow it, or start Tessera with numactl "
+                 "--interleave=all";
+    if (error == ENOSYS) advice = "this kernel is built without NUMA";
+    if (error == ENOMEM)
+        advice = "a process may not have so many areas of memory: raise vm.max_map_count (sysctl), or use --numa "
+                 "interleave";
+    return tsr_fail(err, TSR_E_UNSUPPORTED, "cannot %s: mbind: %s; %s", what, strerror(error), advice);
+}
+
 tsr_code tsr_numa_interleave(void *p, size_t n, tsr_error *err) {
     node_set set = allowed_nodes();
-    /* the kernel takes one bit less than it is told */
-    if (syscall(SYS_mbind, p, n, (unsigned long)MPOL_INTERLEAVE, set.bits, (unsigned long)MAX_NODES + 1, 0ul) == 0) return TSR_OK;
-    int error = errno;
-    const char *advice = error == EPERM ? "a seccomp filter (container, sandbox) forbids mbind; allow it, or start Tessera with numactl --interleave=all"
-                         : error == ENOSYS ? "this kernel is built without NUMA" : "leave memory where the kernel puts it with --numa none";
-    return tsr_fail(err, TSR_E_UNSUPPORTED, "cannot spread weights over NUMA nodes: mbind: %s; %s", strerror(error), advice);
+    return place(p, n, MPOL_INTERLEAVE, &set, "spread weights over NUMA nodes", err);
+}
+
+tsr_code tsr_numa_bind(void *p, size_t n, int id, tsr_error *err) {
+    node_set set = {{0}};
+    char what[64];
+    enum { BITS = 8 * sizeof *set.bits };
+    snprintf(what, sizeof what, "bind weights to NUMA node %d", id);
+    if (id >= 0 && id < MAX_NODES) set.bits[id / BITS] = 1ul << (id % BITS);
+    return place(p, n, MPOL_BIND, &set, what, err);
 }

@@ -9,4 +9,7 @@ int tsr_numa_nodes(void);
 /* Spreads [p, p + n) over them, page by page in turn. Only for pages that nobody has touched yet; p as tsr_memory_alloc gave it. */
 tsr_code tsr_numa_interleave(void *p, size_t n, tsr_error *err);
 
+/* Puts them into the memory of the node with that number, and nowhere else. p and n: whole pages. */
+tsr_code tsr_numa_bind(void *p, size_t n, int id, tsr_error *err);
+
 #endif

@@ -98,7 +98,11 @@ static void read_nodes(reader *r, tsr_system *s) {
         snprintf(key, sizeof key, "Node %d MemTotal:", id);
         node->total = kilobytes(text, key);
         snprintf(key, sizeof key, "Node %d MemFree:", id);
-        node->free = kilobytes(text, key);
+        node->free = node->available = kilobytes(text, key);
+        snprintf(key, sizeof key, "Node %d Active(file):", id);
+        node->available += kilobytes(text, key);
+        snprintf(key, sizeof key, "Node %d Inactive(file):", id);
+        node->available += kilobytes(text, key);
         snprintf(path, sizeof path, "sys/devices/system/node/node%d/cpulist", id);
         read_line(r, path, node->cpus, sizeof node->cpus);
     }

@@ -12,7 +12,8 @@ enum { TSR_MAX_NODES = 64 };
 typedef struct tsr_node {
     int id;
     uint64_t total, free; /* bytes */
-    char cpus[96];        /* the kernel's list: "0-15,32-47" */
+    uint64_t available;   /* free, or with files that could go */
+    char cpus[1024];      /* the kernel's list: "0-15,32-47"; on some machines "0,2,4,..." */
 } tsr_node;
 
 /* Numbers that cannot be read are 0 and texts "", unless it says otherwise. Sizes are bytes. */

@@ -50,6 +50,7 @@ struct worker {
     int64_t spin_ns; /* how long this thread spins now; only it reads and writes this */
     int index;
     int cpu; /* that it is pinned to, or -1 */
+    int node; /* of the pool's nodes, or 0 */
     pthread_t thread;
 };
 
@@ -58,6 +59,7 @@ struct tsr_pool {
     int n, n_groups; /* so many, which arrive in so many groups */
     int n_wanted;    /* while they become fewer: how many */
     int usable_cpus;
+    const tsr_nodes *nodes; /* or NULL */
     int caller_cpu, free_cpu; /* where the caller was last seen; the core that no worker is pinned to. Or -1 */
     _Atomic int64_t spin_ns;  /* the most that a thread spins */
     tsr_job_fn fn;            /* NULL: workers end */
@@ -163,28 +165,39 @@ unsigned tsr_float_mode_enter(void) {
 void tsr_float_mode_restore(unsigned mode) { _mm_setcsr(mode); }
 
 /* Refused by the kernel: the worker stays where it is. */
-static void pin_worker(const struct worker *w, int cpu) {
-    cpu_set_t *mask = CPU_ALLOC(cpu + 1);
-    if (!mask) return;
-    size_t size = CPU_ALLOC_SIZE(cpu + 1);
-    CPU_ZERO_S(size, mask);
-    CPU_SET_S(cpu, size, mask);
-    pthread_setaffinity_np(w->thread, size, mask);
-    CPU_FREE(mask);
+static void pin_worker(const struct worker *w, const tsr_cpumask *cpus) {
+    pthread_setaffinity_np(w->thread, sizeof *cpus, (const cpu_set_t *)cpus->bits);
+}
+
+static void pin_to_core(struct worker *w, int cpu) {
+    tsr_cpumask one = {{0}};
+    tsr_cpumask_add(&one, cpu);
+    w->cpu = cpu;
+    if (w->pool->nodes) w->node = tsr_nodes_of_cpu(w->pool->nodes, cpu);
+    pin_worker(w, &one);
+}
+
+/* To those CPUs of the node that this process may use. */
+static void pin_to_node(const struct worker *w) {
+    tsr_cpumask allowed = tsr_cpumask_affinity(), cpus = {{0}};
+    for (int cpu = 0; cpu < TSR_MAX_CPUS; cpu++)
+        if (tsr_cpumask_has(&allowed, cpu) && tsr_nodes_of_cpu(w->pool->nodes, cpu) == w->node)
+            tsr_cpumask_add(&cpus, cpu);
+    pin_worker(w, &cpus);
 }
 
 /* The caller is not pinned: the kernel may have moved it to the CPU of a worker, which cannot make way by itself. That
  * one goes to the core that has nobody. */
 static void make_way(tsr_pool *p) {
     int cpu = sched_getcpu();
-    if (cpu == p->caller_cpu || p->free_cpu < 0) return;
+    if (cpu == p->caller_cpu) return;
     p->caller_cpu = cpu;
-    for (int i = 1; i < p->n_threads; i++) { /* parked ones too */
+    if (p->nodes) p->workers[0].node = tsr_nodes_of_cpu(p->nodes, cpu);
+    for (int i = 1; i < p->n_threads && p->free_cpu >= 0; i++) { /* parked ones too */
         struct worker *w = &p->workers[i];
         if (w->cpu != cpu) continue;
-        w->cpu = p->free_cpu;
+        pin_to_core(w, p->free_cpu);
         p->free_cpu = cpu;
-        pin_worker(w, w->cpu);
         return;
     }
 }
@@ -193,11 +206,11 @@ void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx) {
     unsigned mode = tsr_float_mode_enter();
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     p->n_jobs++;
+    if (p->n > 1 || p->nodes) make_way(p);
     if (p->n == 1) {
         fn(ctx, 0, 1);
     } else {
         uint32_t done = atomic_load_explicit(&p->done.value, memory_order_relaxed);
-        make_way(p);
         p->fn = fn;
         p->ctx = ctx;
         announce(&p->start);
@@ -227,6 +240,10 @@ int64_t tsr_pool_next(tsr_pool *p, int64_t count) {
 }
 
 int tsr_pool_size(const tsr_pool *p) { return p->n; }
+
+const tsr_nodes *tsr_pool_nodes(const tsr_pool *p) { return p->nodes; }
+
+int tsr_pool_node(const tsr_pool *p, int i) { return p->workers[i].node; }
 
 void tsr_pool_counts(const tsr_pool *p, uint64_t *n_jobs, uint64_t *n_barriers) {
     *n_jobs = p->n_jobs;
@@ -293,7 +310,17 @@ static void block_asynchronous_signals(sigset_t *old) {
     pthread_sigmask(SIG_BLOCK, &set, old);
 }
 
-tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
+/* Where everybody runs; node 0 and no core without nodes and pins. */
+static void find_seats(const tsr_pool *p, const tsr_cpuset *set, bool pin, tsr_seat *out) {
+    if (p->nodes) {
+        tsr_nodes_seat(p->nodes, set, p->n_threads, p->caller_cpu, out);
+        return;
+    }
+    for (int i = 0; i < p->n_threads; i++)
+        out[i] = (tsr_seat){0, pin ? tsr_pool_place(set, p->n_threads, p->caller_cpu, i) : -1};
+}
+
+static tsr_pool *open_pool(const tsr_nodes *nodes, int n_threads, bool pin, tsr_error *err) {
     if (n_threads < 1 || n_threads > TSR_POOL_MAX) {
         tsr_fail(err, TSR_E_ARG, "cannot run on %d threads; give a number from 1 to %d", n_threads, TSR_POOL_MAX);
         return NULL;
@@ -313,18 +340,22 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
     set_count(p, n_threads);
     atomic_store(&p->awake, n_threads);
     p->caller_cpu = sched_getcpu();
-    p->free_cpu = pin ? tsr_pool_place(&set, n_threads, p->caller_cpu, 0) : -1;
+    p->nodes = nodes;
+    tsr_seat seats[TSR_POOL_MAX];
+    find_seats(p, &set, pin, seats);
+    p->free_cpu = seats[0].cpu;
 
     sigset_t old_mask;
     block_asynchronous_signals(&old_mask);
-    for (int k = 0; k < n_threads; k++) p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns, .cpu = -1};
+    for (int k = 0; k < n_threads; k++)
+        p->workers[k] = (struct worker){.pool = p, .index = k, .spin_ns = p->spin_ns, .cpu = -1, .node = seats[k].node};
     int rc = 0, i = 1;
     for (; i < n_threads; i++) {
         struct worker *w = &p->workers[i];
         rc = pthread_create(&w->thread, NULL, worker_main, w);
         if (rc) break;
-        w->cpu = pin ? tsr_pool_place(&set, n_threads, p->caller_cpu, i) : -1;
-        if (w->cpu >= 0) pin_worker(w, w->cpu);
+        if (seats[i].cpu >= 0) pin_to_core(w, seats[i].cpu);
+        else if (nodes) pin_to_node(w);
     }
     pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
     if (rc == 0) return p;
@@ -335,6 +366,12 @@ tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) {
         "of the cgroup) or on memory (ulimit -v, ulimit -s)",
         i + 1, n_threads, strerror(rc));
     return NULL;
+}
+
+tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err) { return open_pool(NULL, n_threads, pin, err); }
+
+tsr_pool *tsr_pool_open_on(const tsr_nodes *nodes, int n_threads, tsr_error *err) {
+    return open_pool(nodes, n_threads, true, err);
 }
 
 void tsr_pool_close(tsr_pool *p) {

@@ -14,6 +14,7 @@
 
 #include "core/cpu.h"
 #include "core/error.h"
+#include "core/nodes.h"
 
 typedef struct tsr_pool tsr_pool;
 
@@ -25,12 +26,18 @@ typedef void (*tsr_job_fn)(void *ctx, int i, int n);
 /* n_threads: 1..TSR_POOL_MAX including the caller. pin: pin workers (not the caller) to distinct physical cores; done
  * only where they fit (n_threads <= physical cores allowed, no cgroup quota below that), and never an error. */
 tsr_pool *tsr_pool_open(int n_threads, bool pin, tsr_error *err);
+/* Pinned and spread over NUMA nodes as tsr_nodes_seat says; nodes must outlive the pool. NULL: as above. */
+tsr_pool *tsr_pool_open_on(const tsr_nodes *nodes, int n_threads, tsr_error *err);
 void tsr_pool_close(tsr_pool *p);
 /* From now on jobs run on n threads, from 1 to those opened (what is outside is cut off); the others sleep until they are wanted again.
  * Not inside a job. A change costs about what waking up a thread costs; no change, nothing. */
 void tsr_pool_use(tsr_pool *p, int n);
 /* Threads that jobs run on: all that were opened, or what tsr_pool_use said. */
 int tsr_pool_size(const tsr_pool *p);
+/* What the pool was opened on, or NULL, and which of these nodes thread i is on in the job that runs (0 without nodes):
+ * workers are pinned, the caller is where it was when the job began. */
+const tsr_nodes *tsr_pool_nodes(const tsr_pool *p);
+int tsr_pool_node(const tsr_pool *p, int i);
 /* Runs fn on tsr_pool_size() threads and returns when all are done. Not reentrant; one caller at a time. */
 void tsr_pool_run(tsr_pool *p, tsr_job_fn fn, void *ctx);
 /* Inside a job: waits until all n threads are here. What was written before is seen after. */

@@ -10,7 +10,7 @@ typedef struct tsr_topology {
     int packages, l3s, cores, cpus; /* that the cgroup allows */
     uint64_t l3_bytes;             /* of one */
     int n_nodes;
-    tsr_node nodes[TSR_MAX_NODES]; /* [n_nodes]; free is 0 */
+    tsr_node nodes[TSR_MAX_NODES]; /* [n_nodes]; free and available are 0 */
     int distance[TSR_MAX_NODES][TSR_MAX_NODES]; /* [n_nodes][n_nodes] of memory access, 10 is near; 0 unknown */
 } tsr_topology;
 

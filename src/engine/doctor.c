@@ -165,7 +165,10 @@ static void examine_nodes(const tsr_checkup *c, tsr_doctor *d) {
     const tsr_system *s = &c->system;
     if (s->n_nodes == 0) return;
     count(d, "numa", "nodes", s->n_nodes, "%d", s->n_nodes);
-    if (s->n_nodes > 1) advise(d, "weights lie on the node of the thread that packs them; --numa interleave spreads them over all nodes' memory");
+    if (s->n_nodes > 1)
+        advise(d, "weights lie on the node of the thread that packs them; --numa interleave spreads them over all "
+                  "nodes' memory, local puts rows beside threads, and mirror, where each node has memory for all of "
+                  "them, a copy on each");
     for (int i = 0; i < s->n_nodes; i++) {
         const tsr_node *node = &s->nodes[i];
         char name[40];

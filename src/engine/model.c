@@ -51,7 +51,7 @@ static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
     const tsr_weights *w = &m->net->weights;
     const tsr_buffer *held[] = {&w->packed, &w->host}; /* used: they are reserved larger than what they hold */
     for (int i = 0; i < 2; i++) {
-        tsr_code code = held[i]->used ? tsr_memory_lock(held[i]->base, held[i]->used, err) : TSR_OK;
+        tsr_code code = held[i]->used ? tsr_memory_lock(held[i]->base, tsr_buffer_reach(held[i]), err) : TSR_OK;
         if (code != TSR_OK) return code;
     }
     for (size_t i = 0; i < m->gguf->n_tensors; i++) {
@@ -70,12 +70,48 @@ static void note_memory(tsr_model *m) {
     uint64_t huge = 0, all = 0;
     for (int i = 0; i < 2; i++) {
         if (!held[i]->base) continue;
-        all += held[i]->used;
-        huge += tsr_memory_huge_bytes(held[i]->base, held[i]->used);
+        all += tsr_buffer_reach(held[i]);
+        huge += tsr_memory_huge_bytes(held[i]->base, tsr_buffer_reach(held[i]));
     }
     if (huge + huge / 16 < all)
         snprintf(m->memory_note, sizeof m->memory_note, "%llu of %llu MB of weights are in huge pages: %s", (unsigned long long)(huge / 1000000),
                  (unsigned long long)(all / 1000000), tsr_memory_huge_reason());
+}
+
+/* What `numa` comes to on this machine. */
+static tsr_code choose_numa(tsr_model *m, tsr_numa wanted, tsr_error *err) {
+    bool by_node = wanted == TSR_NUMA_LOCAL || wanted == TSR_NUMA_MIRROR;
+    if (!by_node && wanted != TSR_NUMA_NONE && wanted != TSR_NUMA_INTERLEAVE)
+        return tsr_fail(err, TSR_E_ARG, "unknown value %d for NUMA: TSR_NUMA_NONE, _INTERLEAVE, _LOCAL or _MIRROR",
+                        (int)wanted);
+    if (by_node) tsr_nodes_read("", &m->nodes);
+    bool several = by_node ? m->nodes.n > 1 : tsr_numa_nodes() > 1;
+    m->numa = several ? wanted : TSR_NUMA_NONE;
+    if (wanted != TSR_NUMA_NONE && !several)
+        snprintf(m->numa_note, sizeof m->numa_note,
+                 "this process has the %s of one NUMA node: placing makes no difference",
+                 by_node ? "memory and cores" : "memory");
+    return TSR_OK;
+}
+
+const tsr_nodes *tsr_model_nodes(const tsr_model *m) {
+    return m->numa == TSR_NUMA_LOCAL || m->numa == TSR_NUMA_MIRROR ? &m->nodes : NULL;
+}
+
+/* Where packed weights lie now. */
+static void note_numa(tsr_model *m) {
+    char nodes[256], *out = m->numa_place;
+    const size_t cap = sizeof m->numa_place;
+    unsigned long long megabytes = m->net->weights.packed.used / 1000000;
+    if (m->net->weights.packed.used == 0)
+        snprintf(m->numa_note, sizeof m->numa_note, "nothing is packed, and only packed weights are placed by node");
+    else if (m->numa == TSR_NUMA_INTERLEAVE)
+        snprintf(out, cap, "page by page in turn on %d NUMA nodes", tsr_numa_nodes());
+    else if (m->numa == TSR_NUMA_LOCAL)
+        snprintf(out, cap, "by rows on NUMA nodes %s", tsr_nodes_text(&m->nodes, nodes, sizeof nodes));
+    else
+        snprintf(out, cap, "copies of %llu MB on NUMA nodes %s", megabytes,
+                 tsr_nodes_text(&m->nodes, nodes, sizeof nodes));
 }
 
 static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_params *p, tsr_error *err) {
@@ -91,18 +127,18 @@ static tsr_code open_parts(tsr_model *m, const char *path, const tsr_model_param
     m->tokenizer = tsr_tokenizer_open(m->gguf, err);
     if (!m->tokenizer) return TSR_E_FORMAT;
     if (p->vocab_only) return TSR_OK;
-    if (p->numa != TSR_NUMA_NONE && p->numa != TSR_NUMA_INTERLEAVE)
-        return tsr_fail(err, TSR_E_ARG, "unknown value %d for NUMA: TSR_NUMA_NONE or TSR_NUMA_INTERLEAVE", (int)p->numa);
-    bool interleave = p->numa == TSR_NUMA_INTERLEAVE && tsr_numa_nodes() > 1;
-    if (p->numa != TSR_NUMA_NONE && !interleave)
-        snprintf(m->numa_note, sizeof m->numa_note, "this process has the memory of one NUMA node: placing makes no difference");
+    code = choose_numa(m, p->numa, err);
+    if (code != TSR_OK) return code;
     bool in_memory = p->no_mmap || p->huge_pages == TSR_HUGE_PAGES_ON; /* files' mappings have the pages that the page cache has */
-    const tsr_cache_params cache = {.dir = p->cache_dir, .limit = p->cache_limit, .read = in_memory || interleave};
-    const tsr_load load = {.tier = m->tier, .copy = in_memory, .packed = !p->no_packed, .tensor_buffers = p->tensor_buffers, .interleave = interleave,
-                           .huge_pages = p->huge_pages, .cache = p->no_cache ? NULL : &cache, .progress = p->progress,
-                           .progress_user = p->progress_user};
+    const tsr_cache_params cache = {
+        .dir = p->cache_dir, .limit = p->cache_limit, .read = in_memory || m->numa != TSR_NUMA_NONE};
+    const tsr_load load = {.tier = m->tier, .copy = in_memory, .packed = !p->no_packed,
+                           .tensor_buffers = p->tensor_buffers, .numa = m->numa, .nodes = tsr_model_nodes(m),
+                           .huge_pages = p->huge_pages, .cache = p->no_cache ? NULL : &cache,
+                           .progress = p->progress, .progress_user = p->progress_user};
     m->net = tsr_net_open(m->gguf, tsr_tokenizer_n_vocab(m->tokenizer), &load, err);
     if (!m->net) return TSR_E_FORMAT;
+    if (m->numa != TSR_NUMA_NONE) note_numa(m);
     tsr_buffer_rules_unmatched(m->net->weights.rules, m->buffer_note, sizeof m->buffer_note);
     if (p->huge_pages == TSR_HUGE_PAGES_ON) note_memory(m);
     if (p->mlock) code = lock_weights(m, err);
@@ -159,6 +195,7 @@ void tsr_model_get_info(const tsr_model *m, tsr_model_info *out) {
         .amx_note = m->amx_note,
         .buffer_note = m->buffer_note,
         .numa_note = m->numa_note,
+        .numa_place = m->numa_place,
         .cpu = tsr_cpu_get()->brand,
         .cache = "",
         .cache_note = "",

@@ -57,7 +57,8 @@ static tsr_code check_params(const tsr_model *m, tsr_session_params *p, tsr_erro
 
 static tsr_code open_parts(tsr_session *s, const tsr_session_params *p, tsr_error *err) {
     const tsr_net *net = s->model->net;
-    s->pool = tsr_pool_open(p->n_threads > p->n_threads_prompt ? p->n_threads : p->n_threads_prompt, true, err);
+    s->pool = tsr_pool_open_on(tsr_model_nodes(s->model),
+                               p->n_threads > p->n_threads_prompt ? p->n_threads : p->n_threads_prompt, err);
     if (!s->pool) return TSR_E_NOMEM;
     tsr_code code = tsr_kv_open(&s->kv, &net->hparams, p->n_ctx, p->kv_k, p->kv_v, err);
     if (code == TSR_OK) code = tsr_forward_open(&s->forward, net, s->pool, p->n_ctx, p->n_batch, &s->cancel, err);

@@ -57,3 +57,7 @@ bool tsr_packed_init(tsr_packed *p, tsr_type type, int64_t n, int64_t k) {
 size_t tsr_packed_bytes(const tsr_packed *p) { return p->panel_bytes * (size_t)tsr_packed_panels(p); }
 
 int64_t tsr_packed_panels(const tsr_packed *p) { return (p->n + TSR_PANEL - 1) / TSR_PANEL; }
+
+void tsr_packed_share(const tsr_packed *p, const tsr_nodes *nodes, int k, int64_t *begin, int64_t *end) {
+    tsr_nodes_share(nodes, (tsr_packed_panels(p) + 1) / 2, k, begin, end);
+}

@@ -78,6 +78,8 @@ const char *tsr_packed_kernel_name(const tsr_kernels *kern, tsr_type type, int64
 
 /* Enough for every m and n_groups up to these, on any tier, with any outputs. False when it does not fit a size_t. */
 bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out);
+/* So much more of it where weights are split over n_nodes nodes (tsr_packed.split). */
+size_t tsr_packed_split_work_bytes(int64_t n_groups, int n_nodes);
 size_t tsr_packed_scratch_bytes(int64_t k);
 
 #endif

@@ -4,9 +4,14 @@
  * By its number of rows a part takes a path (kern->choice; matmul_parts.c). First all activations are converted, each row once for every
  * form that is wanted, then, after a barrier, items of all parts are handed out.
  *
- * Narrow products stream weights: every thread goes through a range of panels of its own, so that what is prefetched at a panel's end is
- * what the thread needs next, and takes from the ends of the others' ranges when it is through. Other items come from one counter, the
- * largest first. */
+ * Narrow and integer products read weights from memory, all of them or one expert's after another's: every thread goes through a range of panels
+ * of its own, so that what is prefetched at the end of one is what the thread needs next, and takes from the ends of the others' ranges when it is
+ * through. Items of wide float products come from one counter, the largest first.
+ *
+ * On several NUMA nodes: where each has a copy of the weights, a thread reads that of its own. Where weights are split,
+ * a part becomes one for each node, all products have ranges, each of parts of the thread's node, and a thread takes
+ * from its neighbours before it goes to another node: a node whose threads are late, or fewer than its share of the
+ * rows, is helped. */
 #include "core/ints.h"
 #include "kernels/matmul_plan.h"
 
@@ -24,6 +29,7 @@ typedef struct packed_job {
     tsr_part *parts;       /* [n_parts] */
     tsr_converted *inputs; /* [n_inputs] */
     int64_t n_parts, n_inputs, n_items;
+    int n_nodes;           /* that weights are split over, or 1 */
     bool together;         /* all threads convert each input */
     bool converted;        /* before the job */
     bool ranges;           /* every thread has a range of items */
@@ -60,6 +66,10 @@ bool tsr_packed_work_bytes(int64_t m, int64_t n_groups, int64_t k, size_t *out) 
     size_t row = (size_t)(k + TSR_BLOCK_K) * sizeof(float);
     *out = plans + act + groups * act_group + ((size_t)m + groups * (2 * TSR_TILE_ROWS + TSR_NARROW_F32_MAX)) * row + groups * 2 * 64;
     return true;
+}
+
+size_t tsr_packed_split_work_bytes(int64_t n_groups, int n_nodes) {
+    return (size_t)n_groups * (size_t)(n_nodes - 1) * TSR_MAX_OUTPUTS * sizeof(tsr_part);
 }
 
 /* --- the plan -------------------------------------------------------------------------------------------------------------- */
@@ -141,6 +151,15 @@ static uint8_t *plan_group(packed_job *job, int64_t g, uint8_t *work) {
     return shared ? work : place_forms(in, p->rows_alone, copy, work);
 }
 
+/* A part becomes one for each node; node by node, as sort_parts wants them. */
+static void split_parts(packed_job *job) {
+    int64_t n = job->n_parts;
+    for (; job->n_parts < n * job->n_nodes; job->n_parts++) {
+        job->parts[job->n_parts] = job->parts[job->n_parts - n];
+        job->parts[job->n_parts].node++;
+    }
+}
+
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
 
 static bool is_narrow(const tsr_part *part) { return part->path == TSR_PATH_NARROW || part->path == TSR_PATH_NARROW_F32; }
@@ -150,8 +169,9 @@ static int64_t unit_cost(const tsr_part *part) {
     return part->n_w * (is_narrow(part) ? TSR_PANEL : TSR_STRIP_COLUMNS) * part->w[0].k * (part->in->rows + READING_ROWS);
 }
 
-/* Does part x come before y? The largest items first. */
+/* Does part x come before y? Node by node, the largest items first. */
 static bool goes_before(const tsr_part *x, const tsr_part *y) {
+    if (x->node != y->node) return x->node < y->node;
     int64_t cost_x = x->unit * unit_cost(x), cost_y = y->unit * unit_cost(y);
     if (cost_x != cost_y) return cost_x > cost_y;
     return x->first != y->first ? x->first < y->first : x->out < y->out;
@@ -167,13 +187,20 @@ static void sort_parts(tsr_part *parts, int64_t n) {
     }
 }
 
+/* The strips or panels of a part: all of the matrix, or those on its node. */
+static void find_extent(const packed_job *job, tsr_part *part) {
+    int64_t panels = tsr_packed_panels(&part->w[0]), begin = 0, end = (panels + 1) / 2;
+    if (job->n_nodes > 1) tsr_packed_share(&part->w[0], tsr_pool_nodes(job->p->pool), part->node, &begin, &end);
+    part->begin = is_narrow(part) ? tsr_min64(2 * begin, panels) : begin;
+    part->count = (is_narrow(part) ? tsr_min64(2 * end, panels) : end) - part->begin;
+}
+
 /* Cuts all parts into items of about the same cost: large ones read activations less often, small ones keep all threads busy to the end. */
 static void cut(packed_job *job) {
     int64_t total = 0;
     for (int64_t i = 0; i < job->n_parts; i++) {
         tsr_part *part = &job->parts[i];
-        int64_t panels = tsr_packed_panels(&part->w[0]);
-        part->count = is_narrow(part) ? panels : (panels + 1) / 2;
+        find_extent(job, part);
         total += part->count * unit_cost(part);
     }
     int64_t share = total / (tsr_pool_size(job->p->pool) * ITEMS_PER_THREAD);
@@ -182,7 +209,7 @@ static void cut(packed_job *job) {
         tsr_part *part = &job->parts[i];
         int64_t most = part->path == TSR_PATH_WIDE ? TSR_WIDE_STRIPS / part->n_w : 1;
         if (is_narrow(part)) most = NARROW_BYTES / ((int64_t)part->w[0].panel_bytes * part->n_w) + 1;
-        job->ranges &= part->path != TSR_PATH_WIDE;
+        if (part->path == TSR_PATH_WIDE) job->ranges = job->n_nodes > 1;
         part->unit = tsr_min64(share / unit_cost(part), most);
         if (part->unit < 1) part->unit = 1;
     }
@@ -209,29 +236,68 @@ static int64_t convert(const packed_job *job, uint8_t *scratch, int thread, int 
     return job->n_inputs;
 }
 
+static void open_range(const packed_job *job, int thread, int64_t first, int64_t end) {
+    atomic_init(&range_of(job, thread)->span, (uint64_t)first | (uint64_t)end << 32);
+}
+
+/* Every thread a share of its node's items; those of a node without threads go to the next node that has some, or
+ * the last. */
+static void open_node_ranges(const packed_job *job) {
+    const tsr_pool *pool = job->p->pool;
+    int n = tsr_pool_size(pool), threads[TSR_MAX_NODES] = {0}, last = 0;
+    for (int t = 0; t < n; t++) threads[tsr_pool_node(pool, t)]++;
+    for (int k = 0; k < job->n_nodes; k++)
+        if (threads[k]) last = k;
+    int64_t begin = 0, i = 0;
+    for (int k = 0; k <= last; k++) {
+        while (i < job->n_parts && (job->parts[i].node <= k || k == last)) i++;
+        int64_t end = i < job->n_parts ? job->parts[i].first_item : job->n_items;
+        for (int t = 0, rank = 0; threads[k] && t < n; t++) {
+            if (tsr_pool_node(pool, t) != k) continue;
+            int64_t first, past;
+            tsr_split(end - begin, 1, rank++, threads[k], &first, &past);
+            open_range(job, t, begin + first, begin + past);
+        }
+        if (threads[k]) begin = end;
+    }
+}
+
 static void open_ranges(const packed_job *job) {
     int n = tsr_pool_size(job->p->pool);
+    if (job->n_nodes > 1) {
+        open_node_ranges(job);
+        return;
+    }
     for (int t = 0; t < n; t++) {
         int64_t first, end;
         tsr_split(job->n_items, 1, t, n, &first, &end);
-        atomic_init(&range_of(job, t)->span, (uint64_t)first | (uint64_t)end << 32);
+        open_range(job, t, first, end);
     }
+}
+
+/* The first item of a range, or the last, or -1 when there is none left. */
+static int64_t take_from(range *r, bool last) {
+    uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed), rest;
+    uint32_t first, end;
+    do {
+        first = (uint32_t)span;
+        end = (uint32_t)(span >> 32);
+        if (first >= end) return -1;
+        rest = last ? (uint64_t)first | (uint64_t)(end - 1) << 32 : (uint64_t)(first + 1) | (uint64_t)end << 32;
+    } while (!atomic_compare_exchange_weak_explicit(&r->span, &span, rest, memory_order_relaxed, memory_order_relaxed));
+    return last ? end - 1 : first;
 }
 
 /* The next item of the thread's own range, or else the last of another one, or -1 when there is none left. */
 static int64_t take_item(const packed_job *job, int thread, int n_threads) {
-    for (int i = 0; i < n_threads; i++) {
-        range *r = range_of(job, (thread + i) % n_threads);
-        uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed), rest;
-        uint32_t first, end;
-        do {
-            first = (uint32_t)span;
-            end = (uint32_t)(span >> 32);
-            rest = i == 0 ? (uint64_t)(first + 1) | (uint64_t)end << 32 : (uint64_t)first | (uint64_t)(end - 1) << 32;
-        } while (first < end && !atomic_compare_exchange_weak_explicit(&r->span, &span, rest, memory_order_relaxed, memory_order_relaxed));
-        if (first < end) return i == 0 ? first : end - 1;
-    }
-    return -1;
+    int64_t item = take_from(range_of(job, thread), false);
+    for (int far = 0; item < 0 && far < (job->n_nodes > 1 ? 2 : 1); far++)
+        for (int i = 1; item < 0 && i < n_threads; i++) {
+            int other = (thread + i) % n_threads;
+            bool is_far = job->n_nodes > 1 && tsr_pool_node(job->p->pool, other) != tsr_pool_node(job->p->pool, thread);
+            if (is_far == far) item = take_from(range_of(job, other), true);
+        }
+    return item;
 }
 
 /* The next item from the counter, which has handed out `before` numbers for something else, or -1. */
@@ -240,24 +306,41 @@ static int64_t next_item(const packed_job *job, int64_t before) {
     return next < end ? next - before : -1;
 }
 
+/* The part as a thread reads it: with its node's copy of the weights. */
+static tsr_part copy_of(const tsr_part *part, int node) {
+    tsr_part mine = *part;
+    for (int i = 0; i < mine.n_w; i++) mine.w[i].data += (size_t)node * mine.w[i].copy_stride;
+    return mine;
+}
+
 static void run(void *ctx, int thread, int n_threads) {
     const packed_job *job = ctx;
     uint8_t *scratch = job->p->scratch + (size_t)thread * job->p->scratch_bytes;
-    int64_t before = convert(job, scratch, thread, n_threads), item, i = 0;
+    int node = job->p->out[0].w.copy_stride ? tsr_pool_node(job->p->pool, thread) : 0;
+    int64_t before = convert(job, scratch, thread, n_threads), item, i = 0, copied = -1;
+    tsr_part mine;
     while ((item = job->ranges ? take_item(job, thread, n_threads) : next_item(job, before)) >= 0) {
         if (item < job->parts[i].first_item) i = 0;
         while (i + 1 < job->n_parts && item >= job->parts[i + 1].first_item) i++;
-        tsr_part_item(job->p, &job->parts[i], item - job->parts[i].first_item, scratch);
+        if (node && copied != i) mine = copy_of(&job->parts[copied = i], node);
+        tsr_part_item(job->p, node ? &mine : &job->parts[i], item - job->parts[i].first_item, scratch);
     }
+}
+
+/* How many nodes the weights are split over: all of them, as they lie in one buffer. */
+static int split_nodes(const tsr_packed_product *p) {
+    const tsr_nodes *nodes = p->out[0].w.split ? tsr_pool_nodes(p->pool) : NULL;
+    return nodes ? nodes->n : 1;
 }
 
 void tsr_packed_multiply(const tsr_packed_product *p) {
     uint8_t *work = p->work;
-    packed_job job = {.p = p, .parts = p->work};
-    work += whole_lines((size_t)(p->n_groups * p->n_out) * sizeof *job.parts);
+    packed_job job = {.p = p, .parts = p->work, .n_nodes = split_nodes(p)};
+    work += whole_lines((size_t)(p->n_groups * p->n_out * job.n_nodes) * sizeof *job.parts);
     job.inputs = (tsr_converted *)(void *)work;
     work += whole_lines((size_t)p->n_groups * sizeof *job.inputs);
     for (int64_t g = 0; g < p->n_groups; g++) work = plan_group(&job, g, work);
+    split_parts(&job);
     cut(&job);
     if (job.ranges) open_ranges(&job);
     job.together = job.n_inputs == 1;

@@ -102,7 +102,7 @@ static void open_strips(const tsr_packed_product *p, const tsr_part *part, int64
 
 /* Asks for share i of n of the panels of the strip after `strip`, which this thread most likely takes next. */
 static void fetch_strip(const tsr_part *part, int64_t strip, int64_t i, int64_t n) {
-    if (strip + 1 >= part->count) return;
+    if (strip + 1 >= part->begin + part->count) return;
     for (int j = 0; j < part->n_w; j++) {
         const tsr_packed *w = &part->w[j];
         const uint8_t *next = w->data + (size_t)(2 * strip + 2) * w->panel_bytes;
@@ -183,7 +183,7 @@ static void wide_item(const tsr_packed_product *p, const tsr_part *part, int64_t
 /* --- items ----------------------------------------------------------------------------------------------------------------- */
 
 void tsr_part_item(const tsr_packed_product *p, const tsr_part *part, int64_t item, uint8_t *scratch) {
-    int64_t first = item * part->unit, last = tsr_min64(first + part->unit, part->count);
+    int64_t first = part->begin + item * part->unit, last = tsr_min64(first + part->unit, part->begin + part->count);
     if (part->path == TSR_PATH_WIDE) {
         wide_item(p, part, first, last, scratch);
         return;

@@ -24,7 +24,8 @@ typedef struct tsr_converted {
     float *copy;            /* [rows][k] of narrow f32 parts, where x has rows that are picked or normed; else NULL */
 } tsr_converted;
 
-/* Results that are computed together, of one group: of an output or, with a gate, of two. */
+/* Results that are computed together, of one group: of an output or, with a gate, of two. Of weights that are split
+ * over NUMA nodes, those of one node. */
 typedef struct tsr_part {
     const tsr_converted *in;
     const tsr_act8 *act;    /* one of in->act: narrow, integer */
@@ -33,7 +34,9 @@ typedef struct tsr_part {
     const tsr_packed_output *out;
     int64_t first;          /* its row 0 among those of y */
     tsr_path path;
-    int64_t count, unit;    /* strips (narrow: panels) it has, and how many make an item */
+    int node;               /* of the pool's: where split weights lie, else 0 */
+    int64_t begin, count;   /* strips (narrow: panels) [begin, begin + count) */
+    int64_t unit;           /* how many make an item */
     int64_t first_item;     /* among those of all parts */
 } tsr_part;
 

@@ -27,6 +27,7 @@
 #ifndef TSR_KERNELS_PACKED_H
 #define TSR_KERNELS_PACKED_H
 
+#include "core/nodes.h"
 #include "quant/quant.h"
 
 enum {
@@ -72,6 +73,9 @@ typedef struct tsr_packed {
     size_t high_offset, scales_offset; /* of the planes, from the start of a panel */
     size_t panel_bytes;                /* a multiple of 64 */
     uint8_t *data;                     /* [ceil(n / 16)][panel_bytes], 64-byte aligned; NULL until the caller sets it */
+    /* On several NUMA nodes (core/nodes.h), those of the pool that multiplies: */
+    size_t copy_stride; /* each node has a copy of data, so many bytes after that of the node before; 0: one in all */
+    bool split;                        /* panels lie on nodes as tsr_packed_share says */
 } tsr_packed;
 
 /* Fills all but data. k must be a multiple of the type's block (for 16-bit types: any k >= 1; the tail of the last 32 is zeros).
@@ -79,6 +83,9 @@ typedef struct tsr_packed {
 bool tsr_packed_init(tsr_packed *p, tsr_type type, int64_t n, int64_t k);
 size_t tsr_packed_bytes(const tsr_packed *p);
 int64_t tsr_packed_panels(const tsr_packed *p);
+
+/* The strips (two panels, the last perhaps one) of a split matrix that lie on node k. */
+void tsr_packed_share(const tsr_packed *p, const tsr_nodes *nodes, int k, int64_t *begin, int64_t *end);
 
 /* Packs panels [first, last) from the GGUF rows of the whole matrix (row_bytes apart); any thread may do any panels. */
 void tsr_pack(const tsr_packed *p, const void *rows, size_t row_bytes, int64_t first, int64_t last);

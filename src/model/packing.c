@@ -1,5 +1,6 @@
 #include "model/packing.h"
 
+#include "buffer/placing.h"
 #include "core/memory.h"
 #include "core/numa.h"
 
@@ -56,11 +57,34 @@ static tsr_code open_cache(tsr_packing *p, const tsr_cache_params *cache, tsr_er
     return TSR_OK;
 }
 
+/* Binds the pages of all matrices to the nodes of their rows. */
+static tsr_code bind_rows(const tsr_packing *p, const tsr_nodes *nodes, tsr_buffer *b, tsr_error *err) {
+    tsr_split_walk walk = {.b = b, .nodes = nodes};
+    tsr_code code = TSR_OK;
+    for (size_t i = 0; code == TSR_OK && i < p->plan.n; i++) {
+        const tsr_cache_tensor *t = &p->plan.tensors[i];
+        tsr_packed like;
+        tsr_packed_init(&like, t->type, t->n, t->k); /* fits: it was planned */
+        code = tsr_split_bind(&walk, &like, t->n_experts, err);
+    }
+    b->split = true;
+    return code;
+}
+
 static tsr_code allocate(const tsr_packing *p, tsr_packing_memory memory, tsr_buffer *b, tsr_error *err) {
-    tsr_code code = tsr_buffer_packed.alloc(b, (size_t)p->plan.bytes + 64, err); /* never nothing */
+    size_t n = (size_t)p->plan.bytes + 64; /* never nothing */
+    bool mirror = memory.numa == TSR_NUMA_MIRROR, placed = mirror || memory.numa == TSR_NUMA_LOCAL;
+    tsr_code code = placed ? tsr_placing_check(memory.nodes, memory.numa, n, err) : TSR_OK;
+    if (code == TSR_OK) code = mirror ? tsr_mirror_alloc(b, n, memory.nodes, err) : tsr_buffer_packed.alloc(b, n, err);
     if (code != TSR_OK) return code;
     tsr_memory_huge(b->base, b->n, memory.huge_pages);
-    return memory.interleave ? tsr_numa_interleave(b->base, b->n, err) : TSR_OK; /* before anything is written, which decides where a page goes */
+    switch (memory.numa) { /* before anything is written, which decides where a page goes */
+    case TSR_NUMA_NONE: break;
+    case TSR_NUMA_INTERLEAVE: return tsr_numa_interleave(b->base, b->n, err);
+    case TSR_NUMA_LOCAL: return bind_rows(p, memory.nodes, b, err);
+    case TSR_NUMA_MIRROR: return tsr_mirror_bind(b, memory.nodes, err);
+    }
+    return TSR_OK;
 }
 
 tsr_code tsr_packing_begin(tsr_packing *p, const tsr_cache_params *cache, tsr_packing_memory memory, tsr_buffer *b, tsr_pool *pool,
@@ -82,7 +106,8 @@ tsr_code tsr_packing_next(tsr_packing *p, tsr_pool *pool, tsr_error *err) {
     return p->cache ? tsr_cache_source(p->cache, i, pool, err) : TSR_OK;
 }
 
-void tsr_packing_end(tsr_packing *p, const tsr_buffer *b) {
+void tsr_packing_end(tsr_packing *p, const tsr_buffer *b, tsr_pool *pool) {
+    if (b->copy_stride) tsr_mirror_fill(b, pool);
     if (!p->cache) return;
     tsr_cache_store(p->cache, b);
     snprintf(p->note, sizeof p->note, "%s", tsr_cache_note(p->cache));

@@ -24,7 +24,8 @@ tsr_code tsr_packing_add(tsr_packing *p, const tsr_gguf *g, const tsr_gguf_tenso
 /* What memory packed weights are to have; a file that is mapped has the page cache's. */
 typedef struct tsr_packing_memory {
     tsr_huge_pages huge_pages;
-    bool interleave; /* over all NUMA nodes */
+    tsr_numa numa;
+    const tsr_nodes *nodes; /* of local and mirror: at least two */
 } tsr_packing_memory;
 
 /* Fills b from the cache, or gives it such memory to pack into. cache: NULL for none. */
@@ -32,8 +33,8 @@ tsr_code tsr_packing_begin(tsr_packing *p, const tsr_cache_params *cache, tsr_pa
                            tsr_progress_fn progress, void *user, tsr_error *err);
 /* Before each tensor of the plan is set. */
 tsr_code tsr_packing_next(tsr_packing *p, tsr_pool *pool, tsr_error *err);
-/* After the last one: begins to write a cache file, if there is to be one. */
-void tsr_packing_end(tsr_packing *p, const tsr_buffer *b);
+/* After the last one: fills the copies on other NUMA nodes, and begins to write a cache file, if there is to be one. */
+void tsr_packing_end(tsr_packing *p, const tsr_buffer *b, tsr_pool *pool);
 /* Before b is freed. Waits for a cache file that is being written; with abandon, gives it up. */
 void tsr_packing_close(tsr_packing *p, bool abandon);
 

@@ -73,7 +73,10 @@ static void want_product_work(plan *p, tsr_forward *f, int64_t slots, int64_t gr
     int64_t most_k = tsr_max64(tsr_max64(h->n_embd, groups > 0 ? 0 : h->n_ff), h->n_head * h->head_v);
     if (!tsr_product_work_bytes(f->n_batch, 1, most_k, &bytes)) p->overflow = true;
     if (groups > 0 && !tsr_product_work_bytes(slots, groups, tsr_max64(h->n_embd, h->n_ff_expert), &expert_bytes)) p->overflow = true;
-    if (!p->overflow) want(p, &f->product_work, ((int64_t)(bytes > expert_bytes ? bytes : expert_bytes) + 3) / 4, 1);
+    if (p->overflow) return;
+    const tsr_nodes *nodes = tsr_pool_nodes(f->pool);
+    size_t split = nodes ? tsr_packed_split_work_bytes(tsr_max64(groups, 1), nodes->n) : 0;
+    want(p, &f->product_work, ((int64_t)((bytes > expert_bytes ? bytes : expert_bytes) + split) + 3) / 4, 1);
 }
 
 /* Partial results of attention: every thread's, and those of the few items that are split. */

@@ -255,7 +255,7 @@ static tsr_code allocate(binder *b) {
     if (!host->alloc) return TSR_OK;
     if (host->alloc(&b->w->host, host_bytes, b->err) != TSR_OK) return TSR_E_NOMEM;
     tsr_memory_huge(b->w->host.base, b->w->host.n, b->load->huge_pages);
-    return b->load->interleave ? tsr_numa_interleave(b->w->host.base, b->w->host.n, b->err) : TSR_OK;
+    return b->load->numa != TSR_NUMA_NONE ? tsr_numa_interleave(b->w->host.base, b->w->host.n, b->err) : TSR_OK;
 }
 
 static tsr_code fail_unknown(const binder *b, const char *name) {
@@ -296,12 +296,13 @@ static tsr_code load_all(binder *b) {
     tsr_code code = plan(b);
     tsr_packing *packing = &b->w->packing;
     if (code == TSR_OK && b->selection.types[TSR_PLACE_PACKED])
-        code = tsr_packing_begin(packing, b->load->cache, (tsr_packing_memory){b->load->huge_pages, b->load->interleave}, &b->w->packed, b->pool,
-                                 b->load->progress, b->load->progress_user, b->err);
+        code = tsr_packing_begin(packing, b->load->cache,
+                                 (tsr_packing_memory){b->load->huge_pages, b->load->numa, b->load->nodes},
+                                 &b->w->packed, b->pool, b->load->progress, b->load->progress_user, b->err);
     const tsr_buffer_type *device = b->load->device;
     if (code == TSR_OK && device && device->alloc) code = device->alloc(&b->w->device, b->device_bytes + 64, b->err); /* never nothing */
     if (code == TSR_OK) code = bind_all(b);
-    if (code == TSR_OK) tsr_packing_end(packing, &b->w->packed);
+    if (code == TSR_OK) tsr_packing_end(packing, &b->w->packed, b->pool);
     return code;
 }
 

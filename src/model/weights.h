@@ -62,7 +62,8 @@ typedef struct tsr_load {
     const char *const *tensor_buffers; /* rules ("REGEX=host"), ended by NULL; or NULL */
     const tsr_buffer_type *device;     /* or NULL */
     int64_t n_offload_layers;  /* that are the device's: the last, see tsr_selection */
-    bool interleave;           /* packed and copied weights over all NUMA nodes */
+    tsr_numa numa;             /* where packed and copied weights lie; not NONE only where there are several nodes: */
+    const tsr_nodes *nodes;    /* of local and mirror, else NULL */
     tsr_huge_pages huge_pages; /* of weights that are not mapped */
     const tsr_cache_params *cache; /* of packed weights, or NULL */
     int n_threads;             /* that pack, 0: as many as a session would use */

@@ -88,14 +88,26 @@ def test_rules_are_shown_without_control_characters():
         assert "\033" not in out + err and "\\x1b" in out + err and status == (FAILED if "packed" in rule else FINE)
 
 
-def test_numa():
-    status, out, err = cli("info", "-m", tiny(), "--numa", "interleave", "--json")
-    assert status == FINE and ("one NUMA node" in err or messages(err) == ""), err
-    assert json.loads(out)["buffers"] == json.loads(cli("info", "-m", tiny(), "--json", "--numa", "none")[1])["buffers"]
-    assert cli("info", "-m", tiny(), "--numa", "none")[2] == ""
-    assert cli("info", "-m", tiny(), "--numa", "mirror")[0] == USAGE
-    runs = [cli("run", "-m", tiny(), "-p", "x", "-n", "5", "--ignore-eos", "--temp", "0", "--numa", numa)[1] for numa in ("none", "interleave")]
+@pytest.mark.parametrize("numa", ["interleave", "local", "mirror"])
+def test_numa(numa):
+    """On one node: a note, and nothing else changes. On several: the place is shown."""
+    plain = json.loads(cli("info", "-m", tiny(), "--json", "--numa", "none")[1])
+    assert plain["placed"] == ""
+    status, out, err = cli("info", "-m", tiny(), "--numa", numa, "--json")
+    got = json.loads(out)
+    assert status == FINE and got["buffers"] == plain["buffers"]
+    if got["placed"]:
+        assert "NUMA nodes" in got["placed"] and messages(err) == "", err
+    else:
+        assert "one NUMA node: placing makes no difference" in err, err
+    runs = [cli("run", "-m", tiny(), "-p", "x", "-n", "5", "--ignore-eos", "--temp", "0", "--numa", n)[1] for n in ("none", numa)]
     assert runs[0] == runs[1]
+
+
+def test_numa_names():
+    assert cli("info", "-m", tiny(), "--numa", "none")[2] == ""
+    status, out, err = cli("info", "-m", tiny(), "--numa", "both")
+    assert status == USAGE and "none, interleave, local" in err.replace("|", ", "), err
 
 
 def test_topology():

@@ -63,7 +63,7 @@ class ModelParams(C.Structure):
 
 
 class ModelInfo(C.Structure):
-    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "buffer_note", "numa_note", "cpu", "cache",
+    _fields_ = [(n, C.c_char_p) for n in ("name", "architecture", "file_type", "tokenizer", "cpu_tier", "amx_note", "buffer_note", "numa_note", "numa_place", "cpu", "cache",
                                        "cache_note", "memory_note")] + \
                [(n, C.c_uint64) for n in ("n_params", "file_bytes", "host_bytes", "packed_bytes")] + \
                [(n, C.c_int) for n in ("n_files", "n_vocab", "n_ctx_train", "n_embd", "n_layer", "n_head", "n_head_kv",

@@ -1,6 +1,7 @@
 /* Which buffer gets what: rules, refusals, and a device (a fake one) that takes layers and leaves the rest as it was. */
 #include "core/cpu.h"
 #include "model/weights.h"
+#include "test_two_nodes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,8 +92,9 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     tsr_gguf_close(model);
-    unlink(path);
-    return rmdir(dir);
+    char command[80];
+    snprintf(command, sizeof command, "rm -r '%s'", dir);
+    return system(command);
 }
 
 static tsr_load loaded(const char *const *rules) {
@@ -279,7 +281,8 @@ static void test_interleaved(void **state) {
     tsr_error err = {0};
     tsr_weights w;
     tsr_load load = loaded(NULL);
-    load.interleave = load.copy = true;
+    load.numa = TSR_NUMA_INTERLEAVE;
+    load.copy = true;
     if (tsr_weights_bind(model, &hparams, &load, &w, &err) != TSR_OK) {
         assert_non_null(strstr(err.message, "mbind"));
         skip(); /* forbidden here */
@@ -295,6 +298,53 @@ static void test_interleaved(void **state) {
     tsr_weights_free(&w);
 }
 
+static void expect_copies(const tsr_weights *w) {
+    assert_true(w->packed.copy_stride >= w->packed.used && w->packed.used > 0);
+    assert_memory_equal(w->packed.base, w->packed.base + w->packed.copy_stride, w->packed.used);
+    assert_int_equal(w->layers[1].attn_q.packed.copy_stride, w->packed.copy_stride);
+}
+
+/* A copy on each node, of what is packed now and of what the cache has; or rows of each matrix, of which products are
+ * told. */
+static void test_placed_by_node(void **state) {
+    (void)state;
+    skip_without_packed();
+    enum { F_ADDR = 2, BIND = 2 };
+    tsr_error err = {0};
+    tsr_weights w;
+    char cache_dir[80];
+    snprintf(cache_dir, sizeof cache_dir, "%s/cache", dir);
+    const tsr_cache_params cache = {.dir = cache_dir, .read = true};
+    tsr_load load = loaded(NULL);
+    static tsr_nodes nodes; /* large */
+    make_two_nodes(&nodes, 1, 1);
+    load.nodes = &nodes;
+    load.numa = TSR_NUMA_MIRROR;
+    load.cache = &cache;
+    if (tsr_weights_bind(model, &hparams, &load, &w, &err) != TSR_OK) {
+        assert_non_null(strstr(err.message, "mbind"));
+        skip(); /* forbidden here */
+    }
+    assert_string_equal(w.packing.outcome, TSR_CACHE_PACKED);
+    expect_copies(&w);
+    tsr_weights_free(&w); /* waits for the file */
+    bind(&load, &w);
+    assert_string_equal(w.packing.outcome, TSR_CACHE_READ);
+    expect_copies(&w);
+    tsr_weights_free(&w);
+    load.numa = TSR_NUMA_LOCAL;
+    bind(&load, &w);
+    assert_string_equal(w.packing.outcome, TSR_CACHE_READ); /* the file does not depend on places */
+    assert_true(w.packed.copy_stride == 0 && w.layers[1].attn_q.packed.split);
+    int mode = -1;
+    assert_int_equal(syscall(SYS_get_mempolicy, &mode, NULL, 0ul, w.packed.base, (unsigned long)F_ADDR), 0);
+    assert_int_equal(mode, BIND);
+    tsr_weights_free(&w);
+    nodes.available[1] = 1000;
+    load.numa = TSR_NUMA_MIRROR;
+    expect_failure(&load, "packed weights need 2 MB of NUMA node", "--numa local and interleave");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
@@ -305,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_device_takes_only_its_layers),
         cmocka_unit_test(test_rules_and_device),
         cmocka_unit_test(test_interleaved),
+        cmocka_unit_test(test_placed_by_node),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
