@@ -1,7 +1,11 @@
 /* packed.c: the packed buffer type: weights move once, at load, into the order of the packed kernels. */
 #include "buffer/buffer.h"
 
+#include "core/ints.h"
+#include "core/mapping.h"
 #include "core/memory.h"
+
+#include <stdlib.h>
 
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
@@ -25,37 +29,60 @@ static size_t packed_size(const tsr_gguf_tensor *t) {
     return tsr_packed_bytes(&p) * (size_t)t->ne[2];
 }
 
+/* Panels are packed some at a time: as many rows as stay in the second-level cache between being read and being packed, at least one panel's. */
+enum { ROWS_BYTES = 256 << 10 };
+
 typedef struct pack_job {
     const tsr_gguf_tensor *t;
     tsr_packed matrix;
-    uint8_t *to;
+    uint8_t *to;           /* [n_bytes] */
+    size_t n_bytes;
     tsr_pool *pool;
+    int mapping;           /* that holds the tensor, or -1 */
+    int64_t panels;        /* at a time */
+    size_t row_bytes;
+    uint8_t *rows;         /* [threads][panels][TSR_PANEL][row_bytes], or NULL: they are packed from where they are mapped */
 } pack_job;
 
-enum { PANELS_AT_ONCE = 8 };
+/* Panels [first, last) of one expert. */
+static void pack_some(const pack_job *job, int64_t expert, int64_t first, int64_t last, uint8_t *rows) {
+    tsr_packed p = job->matrix;
+    int64_t row = first * TSR_PANEL, count = tsr_min64(last * TSR_PANEL, p.n) - row;
+    const uint8_t *from = (const uint8_t *)job->t->data + (size_t)(expert * p.n + row) * job->row_bytes;
+    if (rows && tsr_mapping_read(job->mapping, from, (size_t)count * job->row_bytes, rows)) from = rows;
+    p.data = job->to + (size_t)expert * tsr_packed_bytes(&p) + (size_t)first * p.panel_bytes;
+    p.n = count;
+    tsr_pack(&p, from, job->row_bytes, 0, last - first);
+}
 
 static void pack_panels(void *ctx, int i, int n) {
-    (void)i, (void)n;
+    (void)n;
     const pack_job *job = ctx;
-    size_t row_bytes = tsr_type_row_bytes(job->t->type, job->t->ne[0]);
-    int64_t panels = tsr_packed_panels(&job->matrix), chunks = (panels + PANELS_AT_ONCE - 1) / PANELS_AT_ONCE, next;
-    int64_t count = chunks * job->t->ne[2];
-    while ((next = tsr_pool_next(job->pool, count)) < count) {
-        int64_t expert = next / chunks, first = next % chunks * PANELS_AT_ONCE, last = first + PANELS_AT_ONCE;
-        tsr_packed p = job->matrix;
-        p.data = job->to + (size_t)expert * tsr_packed_bytes(&p);
-        const uint8_t *rows = (const uint8_t *)job->t->data + (size_t)(expert * p.n) * row_bytes;
-        tsr_pack(&p, rows, row_bytes, first, last < panels ? last : panels);
+    int64_t panels = tsr_packed_panels(&job->matrix), chunks = (panels + job->panels - 1) / job->panels, next;
+    int64_t count = chunks * job->t->ne[2], pieces = (int64_t)(job->n_bytes / TSR_MEMORY_PIECE) + 1;
+    while ((next = tsr_pool_next(job->pool, pieces)) < pieces) tsr_memory_populate(job->to, job->n_bytes, (size_t)next);
+    uint8_t *rows = job->rows ? job->rows + (size_t)(i * job->panels * TSR_PANEL) * job->row_bytes : NULL;
+    while ((next = tsr_pool_next(job->pool, pieces + count) - pieces) < count) {
+        int64_t first = next % chunks * job->panels;
+        pack_some(job, next / chunks, first, tsr_min64(first + job->panels, panels), rows);
     }
+}
+
+static void pack(const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool) {
+    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .pool = pool, .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .panels = 1};
+    while (job.panels < tsr_packed_panels(matrix) && (size_t)((job.panels + 1) * TSR_PANEL) * job.row_bytes <= ROWS_BYTES) job.panels++;
+    job.mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes);
+    if (job.mapping >= 0) job.rows = malloc((size_t)(tsr_pool_size(pool) * job.panels * TSR_PANEL) * job.row_bytes);
+    tsr_pool_run(pool, pack_panels, &job);
+    free(job.rows);
 }
 
 static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
     uint8_t *to = tsr_buffer_take(b, packed_size(t), t->name, err);
     if (!to) return TSR_E_ARG;
-    pack_job job = {t, matrix_of(t), to, pool};
-    if (!b->filled) tsr_pool_run(pool, pack_panels, &job);
     w->data = to;
-    w->packed = job.matrix;
+    w->packed = matrix_of(t);
+    if (!b->filled) pack(t, &w->packed, to, pool);
     return TSR_OK;
 }
 

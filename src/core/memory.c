@@ -5,6 +5,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older headers */
+#endif
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -29,6 +34,14 @@ void tsr_memory_free(void *p, size_t n) {
 
 void tsr_memory_huge(void *p, size_t n, tsr_huge_pages wanted) {
     if (p && n >= HUGE_PAGE) madvise(p, n, wanted == TSR_HUGE_PAGES_OFF ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+}
+
+void tsr_memory_populate(void *p, size_t n, size_t i) {
+    uintptr_t start = (uintptr_t)p, end = start + n, piece = start / TSR_MEMORY_PIECE + i;
+    uintptr_t from = piece * TSR_MEMORY_PIECE, to = from + TSR_MEMORY_PIECE, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (from < start) from = start & ~(page - 1);
+    if (to > end) to = end;
+    if (from < to) madvise((void *)from, to - from, MADV_POPULATE_WRITE);
 }
 
 uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
