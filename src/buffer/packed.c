@@ -29,52 +29,65 @@ static size_t packed_size(const tsr_gguf_tensor *t) {
     return tsr_packed_bytes(&p) * (size_t)t->ne[2];
 }
 
-/* Panels are packed some at a time: as many rows as stay in the second-level cache between being read and being packed, at least one panel's. */
+/* Panels are packed some at a time: as many as have rows that stay in the second-level cache between being read, digested and packed, at least
+ * one. Digests depend on it, and so does the version of cache files. */
 enum { ROWS_BYTES = 256 << 10 };
+
+static int64_t panels_at_once(const tsr_gguf_tensor *t) {
+    size_t panel = tsr_type_row_bytes(t->type, t->ne[0]) * TSR_PANEL;
+    return panel < ROWS_BYTES ? (int64_t)(ROWS_BYTES / panel) : 1;
+}
+
+tsr_digest_item tsr_packed_source(const tsr_gguf_tensor *t) {
+    size_t row = tsr_type_row_bytes(t->type, t->ne[0]);
+    return (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes, .part = (size_t)t->ne[1] * row, .block = (size_t)(panels_at_once(t) * TSR_PANEL) * row};
+}
 
 typedef struct pack_job {
     const tsr_gguf_tensor *t;
     tsr_packed matrix;
     uint8_t *to;           /* [n_bytes] */
-    size_t n_bytes;
+    size_t n_bytes, row_bytes;
+    int64_t panels, chunks; /* at a time; so many times for a matrix */
     tsr_pool *pool;
     int mapping;           /* that holds the tensor, or -1 */
-    int64_t panels;        /* at a time */
-    size_t row_bytes;
     uint8_t *rows;         /* [threads][panels][TSR_PANEL][row_bytes], or NULL: they are packed from where they are mapped */
+    tsr_digest *digests;   /* [experts][chunks], or NULL */
 } pack_job;
 
-/* Panels [first, last) of one expert. */
-static void pack_some(const pack_job *job, int64_t expert, int64_t first, int64_t last, uint8_t *rows) {
+static void pack_chunk(const pack_job *job, int64_t chunk, uint8_t *rows) {
     tsr_packed p = job->matrix;
-    int64_t row = first * TSR_PANEL, count = tsr_min64(last * TSR_PANEL, p.n) - row;
+    int64_t expert = chunk / job->chunks, panel = chunk % job->chunks * job->panels, row = panel * TSR_PANEL;
+    int64_t n = tsr_min64(job->panels * TSR_PANEL, p.n - row);
     const uint8_t *from = (const uint8_t *)job->t->data + (size_t)(expert * p.n + row) * job->row_bytes;
-    if (rows && tsr_mapping_read(job->mapping, from, (size_t)count * job->row_bytes, rows)) from = rows;
-    p.data = job->to + (size_t)expert * tsr_packed_bytes(&p) + (size_t)first * p.panel_bytes;
-    p.n = count;
-    tsr_pack(&p, from, job->row_bytes, 0, last - first);
+    if (rows && tsr_mapping_read(job->mapping, from, (size_t)n * job->row_bytes, rows)) from = rows;
+    if (job->digests) job->digests[chunk] = tsr_digest_bytes(from, (size_t)n * job->row_bytes);
+    p.data = job->to + (size_t)expert * tsr_packed_bytes(&p) + (size_t)panel * p.panel_bytes;
+    p.n = n;
+    tsr_pack(&p, from, job->row_bytes, 0, tsr_packed_panels(&p));
 }
 
-static void pack_panels(void *ctx, int i, int n) {
+static void pack_chunks(void *ctx, int i, int n) {
     (void)n;
     const pack_job *job = ctx;
-    int64_t panels = tsr_packed_panels(&job->matrix), chunks = (panels + job->panels - 1) / job->panels, next;
-    int64_t count = chunks * job->t->ne[2], pieces = (int64_t)(job->n_bytes / TSR_MEMORY_PIECE) + 1;
-    while ((next = tsr_pool_next(job->pool, pieces)) < pieces) tsr_memory_populate(job->to, job->n_bytes, (size_t)next);
+    int64_t count = job->chunks * job->t->ne[2], pieces = (int64_t)(job->n_bytes / TSR_MEMORY_PIECE) + 1, next;
     uint8_t *rows = job->rows ? job->rows + (size_t)(i * job->panels * TSR_PANEL) * job->row_bytes : NULL;
-    while ((next = tsr_pool_next(job->pool, pieces + count) - pieces) < count) {
-        int64_t first = next % chunks * job->panels;
-        pack_some(job, next / chunks, first, tsr_min64(first + job->panels, panels), rows);
-    }
+    while ((next = tsr_pool_next(job->pool, pieces)) < pieces) tsr_memory_populate(job->to, job->n_bytes, (size_t)next);
+    while ((next = tsr_pool_next(job->pool, pieces + count) - pieces) < count) pack_chunk(job, next, rows);
 }
 
-static void pack(const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool) {
-    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .pool = pool, .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .panels = 1};
-    while (job.panels < tsr_packed_panels(matrix) && (size_t)((job.panels + 1) * TSR_PANEL) * job.row_bytes <= ROWS_BYTES) job.panels++;
-    job.mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes);
+static tsr_code pack(tsr_buffer *b, const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool, tsr_error *err) {
+    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .pool = pool,
+                    .panels = panels_at_once(t), .mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes)};
+    job.chunks = (tsr_packed_panels(matrix) + job.panels - 1) / job.panels;
+    size_t n = (size_t)(job.chunks * t->ne[2]);
+    if (b->source && !(job.digests = malloc(n * sizeof *job.digests))) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
     if (job.mapping >= 0) job.rows = malloc((size_t)(tsr_pool_size(pool) * job.panels * TSR_PANEL) * job.row_bytes);
-    tsr_pool_run(pool, pack_panels, &job);
+    tsr_pool_run(pool, pack_chunks, &job);
+    if (b->source) *b->source = tsr_digest_chain(job.digests, n);
     free(job.rows);
+    free(job.digests);
+    return TSR_OK;
 }
 
 static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
@@ -82,8 +95,7 @@ static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *
     if (!to) return TSR_E_ARG;
     w->data = to;
     w->packed = matrix_of(t);
-    if (!b->filled) pack(t, &w->packed, to, pool);
-    return TSR_OK;
+    return b->filled ? TSR_OK : pack(b, t, &w->packed, to, pool, err);
 }
 
 /* The matrix of one expert. */
