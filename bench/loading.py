@@ -16,7 +16,7 @@ packed size, zeroed by the kernel, and the file read from the page cache (or the
 Under a hypervisor, memory that was not used for a while may have to be found by the host at its first touch, ten times slower than the kernel clears
 it. So that this does not decide who wins, memory of the size that a run needs is touched and given back right before each (--untouched: not).
 
-Prints medians; --output NAME writes NAME.json, with every run, and NAME.txt. Ctrl-C ends with the rounds that are complete.
+Prints medians, and the least; --output NAME writes NAME.json, with every run, and NAME.txt. Ctrl-C ends with the rounds that are complete.
 """
 import argparse
 import ctypes
@@ -134,7 +134,7 @@ def start(command, cpus):
 
 def commands(a, model, cache, threads):
     """{way: command}; how many tokens llama-bench is to read is told later."""
-    run = [a.tessera, "run", "-m", model, "--raw", "-p", PROMPT, "-n", 1, "--ignore-eos", "--temp", 0, "--json", "-t", threads]
+    run = [a.tessera, "run", "-m", model, "--raw", "-p", PROMPT, "-n", 1, "--ignore-eos", "--temp", 0, "--json", "-c", 256, "-t", threads]
     made = {"packing": [*run, "--no-cache"], "first": [*run, "--cache-dir", cache], "warm": [*run, "--cache-dir", cache],
             "mmap": [*run, "--no-packed", "--no-cache"]}
     if a.llama_bench:
@@ -148,11 +148,15 @@ def one(a, way, command, model, cache, need, cpus, tokens):
         if way == "first":
             shutil.rmtree(cache)
             cache.mkdir(mode=0o700)
+            os.sync()
+            time.sleep(a.settle)
         else:
             start(command, cpus)  # makes the file
     prepare(a, model, cache, need)
     ours = way in LOADED
     first, whole, rss, out = start(command if ours else [*command, tokens], cpus)
+    if not ours:
+        a.peer = json.loads(out.splitlines()[0])["build_commit"]
     row = {"way": way, "first_token_seconds": first, "whole_seconds": whole, "peak_rss_bytes": rss}
     if ours:
         said = json.loads(out)
@@ -219,7 +223,8 @@ def medians(case):
         for key, value in row.items():
             if key != "way":
                 ways.setdefault(row["way"], {}).setdefault(key, []).append(value)
-    return {way: {key: statistics.median(values) for key, values in by_key.items()} for way, by_key in ways.items()}
+    least = {way: {f"least_{key}": min(values) for key, values in by_key.items() if key.endswith("seconds")} for way, by_key in ways.items()}
+    return {way: {key: statistics.median(values) for key, values in by_key.items()} | least[way] for way, by_key in ways.items()}
 
 
 def facts(case):
@@ -227,7 +232,7 @@ def facts(case):
     m, threads, largest = medians(case), case["threads"], max(case["file_bytes"], case["packed_bytes"])
     fixed = m["mmap"]["load_seconds"]  # what loading costs without packing: vocabulary, metadata
     first = {way: row["first_token_seconds"] for way, row in m.items() if "first_token_seconds" in row}
-    return {"packed_gb_per_second_per_core": case["file_bytes"] / 1e9 / (m["packing"]["load_seconds"] - fixed) / threads,
+    return {"packed_gb_per_second_per_core": case["packed_bytes"] / 1e9 / (m["packing"]["load_seconds"] - fixed) / threads,
             "packing_to_bound": (m["packing"]["load_seconds"] - fixed) / m["bound"]["load_seconds"],
             "first_to_packing": first["first"] / first["packing"],
             "warm_to_mmap": first["warm"] / first["mmap"],
@@ -238,16 +243,16 @@ def facts(case):
 
 
 def report(results):
-    lines = ["| model | threads | start | first token s | loading s | whole s | peak MB | peak / larger of file and packed | / llama.cpp |",
+    lines = ["| model | threads | start | first token s (least) | loading s (least) | whole s | peak MB | peak / larger of file and packed | / llama.cpp |",
              "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for case in results:
         of, m = facts(case), medians(case)
         for way, row in m.items():
             if way == "bound":
                 continue
-            load = f"{row['load_seconds']:.3f}" if "load_seconds" in row else "-"
+            load = f"{row['load_seconds']:.3f} ({row['least_load_seconds']:.3f})" if "load_seconds" in row else "-"
             beside = f"{of['to_llama_cpp'][way]:.2f}" if of["to_llama_cpp"] else "-"
-            lines.append(f"| {case['model']} | {case['threads']} | {way} | {row['first_token_seconds']:.3f} | {load} | {row['whole_seconds']:.3f} | "
+            lines.append(f"| {case['model']} | {case['threads']} | {way} | {row['first_token_seconds']:.3f} ({row['least_first_token_seconds']:.3f}) | {load} | {row['whole_seconds']:.3f} | "
                          f"{row['peak_rss_bytes'] / 1e6:.0f} | {of['peak_to_larger'][way]:.2f} | {beside} |")
     lines += ["", "| model | threads | file MB | packed MB | packing GB/s a core | bound s (read + zero) | packing / bound | first / packing | warm / mmap | "
               "packing / warm | the same, loading alone |", "| --- |" + " ---: |" * 10]
@@ -268,11 +273,13 @@ def parse_options():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))), help="comma-separated: so many, on as many CPUs (default: the CPUs of this process)")
     parser.add_argument("--from", dest="source", choices=("memory", "disk"), default="memory", help="where the files are when a start begins")
+    parser.add_argument("--settle", type=float, default=6, help="seconds that the disk gets after a cache file was removed (default 6)")
     parser.add_argument("--untouched", action="store_true", help="do not touch memory before")
     parser.add_argument("--scratch", type=pathlib.Path, help="where cache files of a run go (default: the directory for temporary files)")
     parser.add_argument("--lock", type=pathlib.Path, metavar="FILE", help="lock FILE during each start: for machines on which others measure too")
     parser.add_argument("--output", metavar="NAME", help="write NAME.json and NAME.txt")
     a = parser.parse_args()
+    a.peer = None  # its commit, as it says itself
     a.threads = [int(t) for t in a.threads.split(",")]
     absent = [str(p) for p in [a.tessera, *a.models, *([a.llama_bench] if a.llama_bench else [])] if not p.exists()]
     if absent:
@@ -294,9 +301,8 @@ def main():
     if a.output:
         version = subprocess.run([a.tessera, "version"], capture_output=True, text=True, check=True).stdout.splitlines()[0].split()[-1]
         machine = json.loads(subprocess.run([a.tessera, "version", "--json"], capture_output=True, text=True, check=True).stdout)
-        peer = a.llama_bench.resolve().parents[1] / "VERSION" if a.llama_bench else None
         about = {"cpu": machine["cpu"], "tier": machine["tier"], "kernel": os.uname().release, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                 "tessera": version, "llama.cpp": peer.read_text().strip() if peer and peer.exists() else "?" if peer else None, "rounds": a.rounds,
+                 "tessera": version, "llama.cpp": a.peer, "rounds": a.rounds,
                  "from": a.source, "touched": not a.untouched}
         pathlib.Path(f"{a.output}.json").write_text(json.dumps({"about": about, "medians": [c | {"rounds": None, "medians": medians(c), "facts": facts(c)}
                                                                 for c in results], "runs": results}, indent=1) + "\n")

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -61,6 +62,8 @@ uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
 
 const char *tsr_memory_huge_reason(void) {
     char line[64] = "";
+    if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+        return "they are switched off for this process (PR_SET_THP_DISABLE, by what started it)";
     FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
     if (!f) return "this kernel has no transparent huge pages";
     if (!fgets(line, sizeof line, f)) line[0] = '\0';
@@ -70,13 +73,24 @@ const char *tsr_memory_huge_reason(void) {
     return "the kernel had no more of them: memory is short or in pieces";
 }
 
+/* Bytes that this process has locked already: they count, too. */
+static uint64_t locked_bytes(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f) && sscanf(line, "VmLck: %llu kB", &kib) != 1) {}
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
 tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
     if (mlock(p, n) == 0) return TSR_OK;
     int error = errno;
     struct rlimit limit;
-    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < n)
-        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: the limit is %llu (raise it with ulimit -l, or "
-                        "leave out --mlock)", n, (unsigned long long)limit.rlim_cur);
+    unsigned long long all = locked_bytes() + n;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < all)
+        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %llu bytes in memory: the limit is %llu (raise it with ulimit -l, or "
+                        "leave out --mlock)", all, (unsigned long long)limit.rlim_cur);
     return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: %s (leave out --mlock)", n, strerror(error));
 }
 
