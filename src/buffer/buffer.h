@@ -26,7 +26,7 @@ typedef struct tsr_buffer {
     uint8_t *base;  /* 64-byte aligned */
     size_t n, used; /* bytes there are, and those that tensors have taken */
     bool filled;    /* the tensors are there already (from a cache file): set_tensor finds its place, and writes nothing */
-    tsr_digest *source; /* where set_tensor is to put the digest of the tensor's GGUF bytes (tsr_packed_source), or NULL */
+    tsr_digest *source; /* where set_tensor puts the digest of the GGUF bytes (tsr_packed_source), or NULL: not wanted */
     bool mapped;    /* base lies in a file's mapping (core/mapping.h), */
     int mapping;    /* whose id this is */
 } tsr_buffer;
@@ -116,7 +116,8 @@ extern const tsr_buffer_type tsr_buffer_host_copied;
 
 /* Weights in the order of the packed kernels (kernels/packed.h). */
 extern const tsr_buffer_type tsr_buffer_packed;
-/* The tensor's GGUF bytes as they are digested: each matrix by the rows that are packed at a time, for whoever reads them to pack digests them, too. */
+/* The tensor's GGUF bytes as they are digested: each matrix by the rows that are packed at a time, so that one reading
+ * serves both. */
 tsr_digest_item tsr_packed_source(const tsr_gguf_tensor *t);
 /* Its share of tsr_product_work_bytes. */
 bool tsr_packed_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);

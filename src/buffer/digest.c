@@ -39,9 +39,13 @@ static size_t block_size(const tsr_digest_item *item) { return item->block ? ite
 
 static size_t part_size(const tsr_digest_item *item) { return item->part ? item->part : item->n; }
 
-static size_t blocks_of_part(const tsr_digest_item *item) { return (part_size(item) + block_size(item) - 1) / block_size(item); }
+static size_t blocks_of_part(const tsr_digest_item *item) {
+    return (part_size(item) + block_size(item) - 1) / block_size(item);
+}
 
-static size_t blocks_of(const tsr_digest_item *item) { return item->n ? item->n / part_size(item) * blocks_of_part(item) : 0; }
+static size_t blocks_of(const tsr_digest_item *item) {
+    return item->n ? item->n / part_size(item) * blocks_of_part(item) : 0;
+}
 
 /* Where block i of an item begins; *n: its bytes. */
 static size_t block_at(const tsr_digest_item *item, size_t i, size_t *n) {

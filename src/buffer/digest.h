@@ -26,7 +26,7 @@ bool tsr_digest_equal(tsr_digest a, tsr_digest b);
 typedef struct tsr_digest_item {
     const uint8_t *p;   /* [n] */
     size_t n;
-    size_t part, block; /* n is cut into parts, and these into blocks, so that none is of two parts; 0: one part, blocks of TSR_DIGEST_BLOCK */
+    size_t part, block; /* n is cut into parts, and each of these into blocks; 0: one part, blocks of TSR_DIGEST_BLOCK */
     tsr_digest digest;  /* the result: the chain of the blocks' digests */
 } tsr_digest_item;
 

@@ -29,8 +29,8 @@ static size_t packed_size(const tsr_gguf_tensor *t) {
     return tsr_packed_bytes(&p) * (size_t)t->ne[2];
 }
 
-/* Panels are packed some at a time: as many as have rows that stay in the second-level cache between being read, digested and packed, at least
- * one. Digests depend on it, and so does the version of cache files. */
+/* Panels are packed some at a time: as many as have rows that stay in the second-level cache between being read,
+ * digested and packed, at least one. Digests of sources depend on it: another number is another TSR_CACHE_VERSION. */
 enum { ROWS_BYTES = 256 << 10 };
 
 static int64_t panels_at_once(const tsr_gguf_tensor *t) {
@@ -40,19 +40,20 @@ static int64_t panels_at_once(const tsr_gguf_tensor *t) {
 
 tsr_digest_item tsr_packed_source(const tsr_gguf_tensor *t) {
     size_t row = tsr_type_row_bytes(t->type, t->ne[0]);
-    return (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes, .part = (size_t)t->ne[1] * row, .block = (size_t)(panels_at_once(t) * TSR_PANEL) * row};
+    return (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes, .part = (size_t)t->ne[1] * row,
+                             .block = (size_t)(panels_at_once(t) * TSR_PANEL) * row};
 }
 
 typedef struct pack_job {
     const tsr_gguf_tensor *t;
     tsr_packed matrix;
-    uint8_t *to;           /* [n_bytes] */
+    uint8_t *to; /* [n_bytes] */
     size_t n_bytes, row_bytes;
     int64_t panels, chunks; /* at a time; so many times for a matrix */
     tsr_pool *pool;
-    int mapping;           /* that holds the tensor, or -1 */
-    uint8_t *rows;         /* [threads][panels][TSR_PANEL][row_bytes], or NULL: they are packed from where they are mapped */
-    tsr_digest *digests;   /* [experts][chunks], or NULL */
+    int mapping;         /* that holds the tensor, or -1 */
+    uint8_t *rows;       /* [threads][panels][TSR_PANEL][row_bytes], or NULL: packed from where they are mapped */
+    tsr_digest *digests; /* [experts][chunks], or NULL */
 } pack_job;
 
 static void pack_chunk(const pack_job *job, int64_t chunk, uint8_t *rows) {
@@ -76,12 +77,15 @@ static void pack_chunks(void *ctx, int i, int n) {
     while ((next = tsr_pool_next(job->pool, pieces + count) - pieces) < count) pack_chunk(job, next, rows);
 }
 
-static tsr_code pack(tsr_buffer *b, const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool, tsr_error *err) {
-    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .pool = pool,
-                    .panels = panels_at_once(t), .mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes)};
+static tsr_code pack(tsr_buffer *b, const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool,
+                     tsr_error *err) {
+    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .pool = pool,
+                    .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .panels = panels_at_once(t),
+                    .mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes)};
     job.chunks = (tsr_packed_panels(matrix) + job.panels - 1) / job.panels;
     size_t n = (size_t)(job.chunks * t->ne[2]);
-    if (b->source && !(job.digests = malloc(n * sizeof *job.digests))) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
+    if (b->source) job.digests = malloc(n * sizeof *job.digests);
+    if (b->source && !job.digests) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
     if (job.mapping >= 0) job.rows = malloc((size_t)(tsr_pool_size(pool) * job.panels * TSR_PANEL) * job.row_bytes);
     tsr_pool_run(pool, pack_chunks, &job);
     if (b->source) *b->source = tsr_digest_chain(job.digests, n);

@@ -89,8 +89,8 @@ tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
     struct rlimit limit;
     unsigned long long all = locked_bytes() + n;
     if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < all)
-        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %llu bytes in memory: the limit is %llu (raise it with ulimit -l, or "
-                        "leave out --mlock)", all, (unsigned long long)limit.rlim_cur);
+        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %llu bytes in memory: the limit is %llu (raise it with ulimit -l, "
+                        "or leave out --mlock)", all, (unsigned long long)limit.rlim_cur);
     return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: %s (leave out --mlock)", n, strerror(error));
 }
 

@@ -1,4 +1,4 @@
-/* hash_avx2.c: xxHash compiled here, with AVX2: three times the library's rate in cache, and as fast as memory outside of it. */
+/* hash_avx2.c: xxHash compiled here, with AVX2: three times the library's rate in cache. */
 #include "kernels/hash.h"
 
 #define XXH_INLINE_ALL
