@@ -11,7 +11,7 @@ What a start costs: seconds from the start of the process to its first token, an
 
 In each round all of them run one after the other, each round another one first. The prompt is a few tokens; llama-bench reads as many. Files are in
 the page cache before a run, or out of it with --from disk. Beside them stands a bound that is measured in the same round: fresh huge pages of the
-packed size, zeroed by the kernel, and the file read from the page cache (or the disk) into a small buffer, with as many threads.
+packed size, zeroed by the kernel, and as much of the file read from the page cache (or the disk) into a small buffer, with as many threads.
 
 Under a hypervisor, memory that was not used for a while may have to be found by the host at its first touch, ten times slower than the kernel clears
 it. So that this does not decide who wins, memory of the size that a run needs is touched and given back right before each (--untouched: not).
@@ -79,8 +79,8 @@ def touch_memory(n_bytes, threads):
     return in_threads(work, n_bytes, threads)
 
 
-def read_file(path, threads):
-    """Seconds that reading it takes."""
+def read_file(path, n_bytes, threads):
+    """Seconds that reading so much of it takes."""
     fd = os.open(path, os.O_RDONLY)
 
     def work(first, last):
@@ -88,7 +88,7 @@ def read_file(path, threads):
         for at in range(first, last, len(buffer)):
             os.preadv(fd, [buffer], at)
 
-    return in_threads(work, os.fstat(fd).st_size, threads)
+    return in_threads(work, min(n_bytes, os.fstat(fd).st_size), threads)
 
 
 def helper(*args):
@@ -108,7 +108,7 @@ def prepare(a, path, cache, need):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
         if a.source == "memory":
-            helper("--read", file, 1)
+            helper("--read", file, sys.maxsize, 1)
     if not a.untouched:
         helper("--touch", need, 1)
 
@@ -166,7 +166,7 @@ def one(a, way, command, model, cache, need, cpus, tokens):
 
 def bound(a, model, packed, need, threads):
     prepare(a, model, pathlib.Path("/nonexistent"), need)
-    read, zero = helper("--read", model, threads), helper("--touch", packed, threads)
+    read, zero = helper("--read", model, packed, threads), helper("--touch", packed, threads)
     return {"way": "bound", "read_seconds": read, "zero_seconds": zero, "load_seconds": read + zero}
 
 
@@ -291,7 +291,7 @@ def main():
     if sys.argv[1:2] == ["--touch"]:
         return print(touch_memory(int(sys.argv[2]), int(sys.argv[3])))
     if sys.argv[1:2] == ["--read"]:
-        return print(read_file(sys.argv[2], int(sys.argv[3])))
+        return print(read_file(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
     a = parse_options()
     compare = load_compare()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
