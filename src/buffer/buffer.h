@@ -7,6 +7,7 @@
 #ifndef TSR_BUFFER_BUFFER_H
 #define TSR_BUFFER_BUFFER_H
 
+#include "buffer/digest.h"
 #include "gguf/gguf.h"
 #include "kernels/matmul.h"
 
@@ -27,6 +28,7 @@ typedef struct tsr_buffer {
     bool filled;    /* the tensors are there already (from a cache file): set_tensor finds its place, and writes nothing */
     size_t copy_stride; /* one copy on each NUMA node (placing.h), so far apart, together n bytes; 0: there is one */
     bool split;     /* matrices lie on NUMA nodes by rows (placing.h) */
+    tsr_digest *source; /* where set_tensor puts the digest of the GGUF bytes (tsr_packed_source), or NULL: not wanted */
     bool mapped;    /* base lies in a file's mapping (core/mapping.h), */
     int mapping;    /* whose id this is */
 } tsr_buffer;
@@ -118,6 +120,9 @@ extern const tsr_buffer_type tsr_buffer_host_copied;
 
 /* Weights in the order of the packed kernels (kernels/packed.h). */
 extern const tsr_buffer_type tsr_buffer_packed;
+/* The tensor's GGUF bytes as they are digested: each matrix by the rows that are packed at a time, so that one reading
+ * serves both. */
+tsr_digest_item tsr_packed_source(const tsr_gguf_tensor *t);
 /* Its share of tsr_product_work_bytes. */
 bool tsr_packed_product_work_bytes(int64_t max_m, int64_t max_experts, int64_t max_k, size_t *out);
 

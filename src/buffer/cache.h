@@ -2,7 +2,7 @@
  *
  *   tsr_cache_open    what will be packed gives the key, which is the file's name
  *   tsr_cache_load    a valid file fills the buffer; else this process has the lock and will write one, or a note says why not
- *   (packing)         tsr_cache_source for every tensor
+ *   (packing)         digests every tensor of the source: tsr_cache_source says where to
  *   tsr_cache_store   a thread writes the packed buffer to disk, which from now on is only read
  *   tsr_cache_close
  *
@@ -36,8 +36,8 @@ tsr_cache *tsr_cache_open(const tsr_cache_plan *plan, const tsr_cache_params *pa
 /* On success b holds all packed tensors (b->filled), or they have to be packed (b is as it was). Waits for another process that is writing the
  * same file. b->base of memory that b already has is used when params.read. Fails only with TSR_E_CANCELLED and TSR_E_NOMEM. */
 tsr_code tsr_cache_load(tsr_cache *c, tsr_buffer *b, tsr_pool *pool, tsr_progress_fn progress, void *user, tsr_error *err);
-/* Before source i of the plan is packed: digests it, if there will be a file. */
-tsr_code tsr_cache_source(tsr_cache *c, size_t i, tsr_pool *pool, tsr_error *err);
+/* Before source i of the plan is packed: where its digest (tsr_packed_source) is wanted; NULL: there will be no file. */
+tsr_digest *tsr_cache_source(tsr_cache *c, size_t i);
 /* After all were packed into b, which must outlive the cache. */
 void tsr_cache_store(tsr_cache *c, const tsr_buffer *b);
 /* Waits until the file is written; the failure of writing it, which names it and says what to do. progress may be NULL; when it returns false,

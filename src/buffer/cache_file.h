@@ -12,7 +12,7 @@
 #include "buffer/digest.h"
 
 #define TSR_CACHE_MAGIC "TSRPACK"
-enum { TSR_CACHE_VERSION = 1, TSR_CACHE_SEEN = 16, TSR_CACHE_DIRECTORY = 1024, TSR_CACHE_ALIGN = 2 << 20, TSR_CACHE_MOST_TENSORS = 1 << 20 };
+enum { TSR_CACHE_VERSION = 2, TSR_CACHE_SEEN = 16, TSR_CACHE_DIRECTORY = 1024, TSR_CACHE_ALIGN = 2 << 20, TSR_CACHE_MOST_TENSORS = 1 << 20 };
 
 typedef struct tsr_cache_header {
     char magic[8];
@@ -41,7 +41,7 @@ typedef struct tsr_cache_tensor {
     int64_t k, n, n_experts;
     uint64_t offset, bytes; /* in the data; multiples of 64; offset is the end of the tensor before */
     tsr_digest checksum;    /* of the packed bytes, by blocks */
-    tsr_digest source;      /* of the GGUF bytes, by blocks */
+    tsr_digest source;      /* of the GGUF bytes, by rows: tsr_packed_source */
 } tsr_cache_tensor;
 
 /* The offset of the data behind a directory of n tensors. */

@@ -1,6 +1,7 @@
 #include "buffer/digest.h"
 
 #include "core/clock.h"
+#include "kernels/hash.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -8,15 +9,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14; older headers */
 #endif
 
 tsr_digest tsr_digest_bytes(const void *p, size_t n) {
-    XXH128_hash_t h = XXH3_128bits(p, n);
-    return (tsr_digest){h.low64, h.high64};
+    uint64_t hash[2];
+    tsr_hash_get()(p, n, hash);
+    return (tsr_digest){hash[0], hash[1]};
 }
 
 static void add_digest(tsr_digest *chain, tsr_digest d) {
@@ -28,16 +29,35 @@ void tsr_digest_add(tsr_digest *chain, const void *p, size_t n) { add_digest(cha
 
 bool tsr_digest_equal(tsr_digest a, tsr_digest b) { return a.low == b.low && a.high == b.high; }
 
-static size_t blocks_of(size_t n) { return n / TSR_DIGEST_BLOCK + (n % TSR_DIGEST_BLOCK != 0); }
+tsr_digest tsr_digest_chain(const tsr_digest *blocks, size_t n) {
+    tsr_digest chain = {0};
+    for (size_t i = 0; i < n; i++) add_digest(&chain, blocks[i]);
+    return chain;
+}
 
-static size_t block_bytes(size_t n, size_t block) {
-    size_t left = n - block * TSR_DIGEST_BLOCK;
-    return left < TSR_DIGEST_BLOCK ? left : TSR_DIGEST_BLOCK;
+static size_t block_size(const tsr_digest_item *item) { return item->block ? item->block : TSR_DIGEST_BLOCK; }
+
+static size_t part_size(const tsr_digest_item *item) { return item->part ? item->part : item->n; }
+
+static size_t blocks_of_part(const tsr_digest_item *item) {
+    return (part_size(item) + block_size(item) - 1) / block_size(item);
+}
+
+static size_t blocks_of(const tsr_digest_item *item) {
+    return item->n ? item->n / part_size(item) * blocks_of_part(item) : 0;
+}
+
+/* Where block i of an item begins; *n: its bytes. */
+static size_t block_at(const tsr_digest_item *item, size_t i, size_t *n) {
+    size_t per_part = blocks_of_part(item), at = i % per_part * block_size(item), left = part_size(item) - at;
+    *n = left < block_size(item) ? left : block_size(item);
+    return i / per_part * part_size(item) + at;
 }
 
 tsr_digest tsr_digest_blocks(const void *p, size_t n) {
     tsr_digest chain = {0};
-    for (size_t i = 0; i < blocks_of(n); i++) tsr_digest_add(&chain, (const uint8_t *)p + i * TSR_DIGEST_BLOCK, block_bytes(n, i));
+    for (size_t at = 0; at < n; at += TSR_DIGEST_BLOCK)
+        tsr_digest_add(&chain, (const uint8_t *)p + at, n - at < TSR_DIGEST_BLOCK ? n - at : TSR_DIGEST_BLOCK);
     return chain;
 }
 
@@ -85,7 +105,7 @@ static void populate(const uint8_t *p, size_t n) {
 static void digest_block(run *r, size_t block) {
     const tsr_digest_job *job = r->job;
     const tsr_digest_item *item = &job->items[item_of(r, block)];
-    size_t at = (block - r->first[item - job->items]) * TSR_DIGEST_BLOCK, n = block_bytes(item->n, at / TSR_DIGEST_BLOCK);
+    size_t n, at = block_at(item, block - r->first[item - job->items], &n);
     uint8_t *p = (uint8_t *)(uintptr_t)item->p + at;
     if (job->fd >= 0) {
         int failure = read_block(job->fd, p, n, job->offset + (uint64_t)(p - job->items[0].p));
@@ -114,7 +134,7 @@ static void digest_items(void *ctx, int i, int n) {
 tsr_code tsr_digest_run(const tsr_digest_job *job, tsr_error *err) {
     run r = {.job = job, .first = calloc(job->n_items + 1, sizeof *r.first)};
     for (size_t i = 0; r.first && i < job->n_items; i++) {
-        r.first[i + 1] = r.first[i] + blocks_of(job->items[i].n);
+        r.first[i + 1] = r.first[i] + blocks_of(&job->items[i]);
         r.total += job->items[i].n;
     }
     if (r.first) r.blocks = calloc(r.first[job->n_items] + 1, sizeof *r.blocks);
@@ -122,8 +142,7 @@ tsr_code tsr_digest_run(const tsr_digest_job *job, tsr_error *err) {
     if (code == TSR_OK) {
         tsr_pool_run(job->pool, digest_items, &r);
         for (size_t i = 0; i < job->n_items; i++) {
-            job->items[i].digest = (tsr_digest){0};
-            for (size_t k = r.first[i]; k < r.first[i + 1]; k++) add_digest(&job->items[i].digest, r.blocks[k]);
+            job->items[i].digest = tsr_digest_chain(r.blocks + r.first[i], r.first[i + 1] - r.first[i]);
         }
         int failure = atomic_load(&r.failure);
         if (atomic_load(&r.cancelled)) code = tsr_fail(err, TSR_E_CANCELLED, "loading was cancelled");

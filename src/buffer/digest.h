@@ -24,9 +24,10 @@ tsr_digest tsr_digest_blocks(const void *p, size_t n);
 bool tsr_digest_equal(tsr_digest a, tsr_digest b);
 
 typedef struct tsr_digest_item {
-    const uint8_t *p; /* [n] */
+    const uint8_t *p;   /* [n] */
     size_t n;
-    tsr_digest digest; /* the result, equal to tsr_digest_blocks(p, n) */
+    size_t part, block; /* n is cut into parts, and each of these into blocks; 0: one part, blocks of TSR_DIGEST_BLOCK */
+    tsr_digest digest;  /* the result: the chain of the blocks' digests */
 } tsr_digest_item;
 
 typedef struct tsr_digest_job {
@@ -40,6 +41,8 @@ typedef struct tsr_digest_job {
     void *progress_user;
 } tsr_digest_job;
 
+/* Of the blocks' digests: what an item's is. */
+tsr_digest tsr_digest_chain(const tsr_digest *blocks, size_t n);
 /* Digests all items. TSR_E_IO when reading fails, TSR_E_CANCELLED, TSR_E_NOMEM. */
 tsr_code tsr_digest_run(const tsr_digest_job *job, tsr_error *err);
 

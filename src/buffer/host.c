@@ -1,6 +1,8 @@
 /* host.c: the host buffer types: GGUF blocks exactly as the file has them, in the file's mapping or in a copy. */
 #include "buffer/buffer.h"
 
+#include "core/mapping.h"
+
 #include <string.h>
 
 static const char *host_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
@@ -34,7 +36,9 @@ static tsr_code copied_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *
     (void)pool;
     uint8_t *to = tsr_buffer_take(b, copied_size(t), t->name, err);
     if (!to) return TSR_E_ARG;
-    memcpy(to, t->data, t->n_bytes);
+    size_t n = (size_t)t->n_bytes;
+    int mapping = tsr_mapping_find(t->data, n);
+    if (mapping < 0 || !tsr_mapping_read(mapping, t->data, n, to)) memcpy(to, t->data, n);
     bind(to, t, w);
     return TSR_OK;
 }

@@ -1,7 +1,11 @@
 /* packed.c: the packed buffer type: weights move once, at load, into the order of the packed kernels. */
 #include "buffer/buffer.h"
 
+#include "core/ints.h"
+#include "core/mapping.h"
 #include "core/memory.h"
+
+#include <stdlib.h>
 
 static const char *packed_refuses(const tsr_gguf_tensor *t, tsr_op op, const tsr_kernels *kern) {
     if (op == TSR_OP_VECTOR || op == TSR_OP_ROWS) return "no product is computed with it";
@@ -25,40 +29,79 @@ static size_t packed_size(const tsr_gguf_tensor *t) {
     return tsr_packed_bytes(&p) * (size_t)t->ne[2];
 }
 
+/* Panels are packed some at a time: as many as have rows that stay in the second-level cache between being read,
+ * digested and packed, at least one. Digests of sources depend on it: another number is another TSR_CACHE_VERSION. */
+enum { ROWS_BYTES = 256 << 10 };
+
+static int64_t panels_at_once(const tsr_gguf_tensor *t) {
+    size_t panel = tsr_type_row_bytes(t->type, t->ne[0]) * TSR_PANEL;
+    return panel < ROWS_BYTES ? (int64_t)(ROWS_BYTES / panel) : 1;
+}
+
+tsr_digest_item tsr_packed_source(const tsr_gguf_tensor *t) {
+    size_t row = tsr_type_row_bytes(t->type, t->ne[0]);
+    return (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes, .part = (size_t)t->ne[1] * row,
+                             .block = (size_t)(panels_at_once(t) * TSR_PANEL) * row};
+}
+
 typedef struct pack_job {
     const tsr_gguf_tensor *t;
     tsr_packed matrix;
-    uint8_t *to;
+    uint8_t *to; /* [n_bytes] */
+    size_t n_bytes, row_bytes;
+    int64_t panels, chunks; /* at a time; so many times for a matrix */
     tsr_pool *pool;
+    int mapping;         /* that holds the tensor, or -1 */
+    uint8_t *rows;       /* [threads][panels][TSR_PANEL][row_bytes], or NULL: packed from where they are mapped */
+    tsr_digest *digests; /* [experts][chunks], or NULL */
 } pack_job;
 
-enum { PANELS_AT_ONCE = 8 };
+static void pack_chunk(const pack_job *job, int64_t chunk, uint8_t *rows) {
+    tsr_packed p = job->matrix;
+    int64_t expert = chunk / job->chunks, panel = chunk % job->chunks * job->panels, row = panel * TSR_PANEL;
+    int64_t n = tsr_min64(job->panels * TSR_PANEL, p.n - row);
+    const uint8_t *from = (const uint8_t *)job->t->data + (size_t)(expert * p.n + row) * job->row_bytes;
+    if (rows && tsr_mapping_read(job->mapping, from, (size_t)n * job->row_bytes, rows)) from = rows;
+    if (job->digests) job->digests[chunk] = tsr_digest_bytes(from, (size_t)n * job->row_bytes);
+    p.data = job->to + (size_t)expert * tsr_packed_bytes(&p) + (size_t)panel * p.panel_bytes;
+    p.n = n;
+    tsr_pack(&p, from, job->row_bytes, 0, tsr_packed_panels(&p));
+}
 
-static void pack_panels(void *ctx, int i, int n) {
-    (void)i, (void)n;
+static void pack_chunks(void *ctx, int i, int n) {
+    (void)n;
     const pack_job *job = ctx;
-    size_t row_bytes = tsr_type_row_bytes(job->t->type, job->t->ne[0]);
-    int64_t panels = tsr_packed_panels(&job->matrix), chunks = (panels + PANELS_AT_ONCE - 1) / PANELS_AT_ONCE, next;
-    int64_t count = chunks * job->t->ne[2];
-    while ((next = tsr_pool_next(job->pool, count)) < count) {
-        int64_t expert = next / chunks, first = next % chunks * PANELS_AT_ONCE, last = first + PANELS_AT_ONCE;
-        tsr_packed p = job->matrix;
-        p.data = job->to + (size_t)expert * tsr_packed_bytes(&p);
-        const uint8_t *rows = (const uint8_t *)job->t->data + (size_t)(expert * p.n) * row_bytes;
-        tsr_pack(&p, rows, row_bytes, first, last < panels ? last : panels);
-    }
+    int64_t count = job->chunks * job->t->ne[2], pieces = (int64_t)(job->n_bytes / TSR_MEMORY_PIECE) + 1, next;
+    uint8_t *rows = job->rows ? job->rows + (size_t)(i * job->panels * TSR_PANEL) * job->row_bytes : NULL;
+    while ((next = tsr_pool_next(job->pool, pieces)) < pieces) tsr_memory_populate(job->to, job->n_bytes, (size_t)next);
+    while ((next = tsr_pool_next(job->pool, pieces + count) - pieces) < count) pack_chunk(job, next, rows);
+}
+
+static tsr_code pack(tsr_buffer *b, const tsr_gguf_tensor *t, const tsr_packed *matrix, uint8_t *to, tsr_pool *pool,
+                     tsr_error *err) {
+    pack_job job = {.t = t, .matrix = *matrix, .to = to, .n_bytes = packed_size(t), .pool = pool,
+                    .row_bytes = tsr_type_row_bytes(t->type, t->ne[0]), .panels = panels_at_once(t),
+                    .mapping = tsr_mapping_find(t->data, (size_t)t->n_bytes)};
+    job.chunks = (tsr_packed_panels(matrix) + job.panels - 1) / job.panels;
+    size_t n = (size_t)(job.chunks * t->ne[2]);
+    if (b->source) job.digests = malloc(n * sizeof *job.digests);
+    if (b->source && !job.digests) return tsr_fail(err, TSR_E_NOMEM, "out of memory");
+    if (job.mapping >= 0) job.rows = malloc((size_t)(tsr_pool_size(pool) * job.panels * TSR_PANEL) * job.row_bytes);
+    tsr_pool_run(pool, pack_chunks, &job);
+    if (b->source) *b->source = tsr_digest_chain(job.digests, n);
+    free(job.rows);
+    free(job.digests);
+    return TSR_OK;
 }
 
 static tsr_code packed_set(tsr_buffer *b, const tsr_gguf_tensor *t, tsr_weight *w, tsr_pool *pool, tsr_error *err) {
     uint8_t *to = tsr_buffer_take(b, packed_size(t), t->name, err);
     if (!to) return TSR_E_ARG;
-    pack_job job = {t, matrix_of(t), to, pool};
-    if (!b->filled) tsr_pool_run(pool, pack_panels, &job);
     w->data = to;
-    w->packed = job.matrix;
+    w->packed = matrix_of(t);
     w->packed.copy_stride = b->copy_stride;
     w->packed.split = b->split;
-    return TSR_OK;
+    return b->filled ? TSR_OK : pack(b, t, &w->packed, to, pool, err);
 }
 
 /* The matrix of one expert. */

@@ -179,6 +179,27 @@ tsr_code tsr_mapping_check(int id, tsr_error *err) {
                     shown_path(m->path, shown, sizeof shown));
 }
 
+int tsr_mapping_find(const void *p, size_t n) {
+    for (int i = 0; i < MAX_MAPPINGS; i++) {
+        uintptr_t base = atomic_load(&table[i].base), at = (uintptr_t)p - base;
+        size_t size = atomic_load(&table[i].size);
+        if (base != 0 && at < size && n <= size - at) return i;
+    }
+    return -1;
+}
+
+bool tsr_mapping_read(int id, const void *p, size_t n, void *to) {
+    const mapping *m = &table[id];
+    off_t at = (off_t)((uintptr_t)p - atomic_load(&m->base));
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(m->fd, (uint8_t *)to + done, n - done, at + (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
 void tsr_mapping_release(int id, const void *p, size_t n) {
     const mapping *m = &table[id];
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = atomic_load(&m->base), end = base + atomic_load(&m->size);

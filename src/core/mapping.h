@@ -18,6 +18,12 @@ void tsr_mapping_close(int id);
 /* TSR_E_IO naming the file when any of it was lost since it was mapped (once lost, for good). Cheap: one fstat(), which
  * sees what raises no signal: a file that shrank by less than a page. */
 tsr_code tsr_mapping_check(int id, tsr_error *err);
+/* The mapping that holds all of [p, p + n), or -1. */
+int tsr_mapping_find(const void *p, size_t n);
+/* Copies bytes [p, p + n) of the mapping to `to` by reading the file, for those that are wanted once: no page of the
+ * mapping is entered in page tables, which costs about as much as the copy and has to be undone. False when the file
+ * cannot be read; then the mapping tells why. */
+bool tsr_mapping_read(int id, const void *p, size_t n, void *to);
 /* Bytes [p, p + n) of the mapping will hardly be read again: their memory need not count as this process's. They stay readable. */
 void tsr_mapping_release(int id, const void *p, size_t n);
 

@@ -4,7 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; older headers */
+#endif
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -31,6 +37,14 @@ void tsr_memory_huge(void *p, size_t n, tsr_huge_pages wanted) {
     if (p && n >= HUGE_PAGE) madvise(p, n, wanted == TSR_HUGE_PAGES_OFF ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 }
 
+void tsr_memory_populate(void *p, size_t n, size_t i) {
+    uintptr_t start = (uintptr_t)p, end = start + n, piece = start / TSR_MEMORY_PIECE + i;
+    uintptr_t from = piece * TSR_MEMORY_PIECE, to = from + TSR_MEMORY_PIECE, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (from < start) from = start & ~(page - 1);
+    if (to > end) to = end;
+    if (from < to) madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+}
+
 uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
     FILE *f = fopen("/proc/self/smaps", "r");
     if (!f) return 0;
@@ -48,6 +62,8 @@ uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
 
 const char *tsr_memory_huge_reason(void) {
     char line[64] = "";
+    if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+        return "they are switched off for this process (PR_SET_THP_DISABLE, by what started it)";
     FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
     if (!f) return "this kernel has no transparent huge pages";
     if (!fgets(line, sizeof line, f)) line[0] = '\0';
@@ -57,13 +73,24 @@ const char *tsr_memory_huge_reason(void) {
     return "the kernel had no more of them: memory is short or in pieces";
 }
 
+/* Bytes that this process has locked already: they count, too. */
+static uint64_t locked_bytes(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f) && sscanf(line, "VmLck: %llu kB", &kib) != 1) {}
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
 tsr_code tsr_memory_lock(const void *p, size_t n, tsr_error *err) {
     if (mlock(p, n) == 0) return TSR_OK;
     int error = errno;
     struct rlimit limit;
-    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < n)
-        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: the limit is %llu (raise it with ulimit -l, or "
-                        "leave out --mlock)", n, (unsigned long long)limit.rlim_cur);
+    unsigned long long all = locked_bytes() + n;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < all)
+        return tsr_fail(err, TSR_E_LIMIT, "cannot lock %llu bytes in memory: the limit is %llu (raise it with ulimit -l, "
+                        "or leave out --mlock)", all, (unsigned long long)limit.rlim_cur);
     return tsr_fail(err, TSR_E_LIMIT, "cannot lock %zu bytes in memory: %s (leave out --mlock)", n, strerror(error));
 }
 

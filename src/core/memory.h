@@ -14,6 +14,12 @@ void tsr_memory_free(void *p, size_t n); /* n as allocated; p may be NULL */
 /* Which pages memory from tsr_memory_alloc is to get when it is first touched: huge ones where there are any (auto and on: what it gets anyway),
  * or none (off). */
 void tsr_memory_huge(void *p, size_t n, tsr_huge_pages wanted);
+/* Gives piece i of [p, p + n), cut where addresses are multiples of TSR_MEMORY_PIECE, its pages before they are touched,
+ * in one call: threads that touch a huge page for the first time together would each clear one, and keep one. There are
+ * n / TSR_MEMORY_PIECE + 1 pieces (one more when both ends are cut: it is left to faults); those beyond are empty. A hint:
+ * what a kernel before 5.14 refuses, faults do later. */
+enum { TSR_MEMORY_PIECE = 2 << 20 };
+void tsr_memory_populate(void *p, size_t n, size_t i);
 /* Bytes of [p, p + n) that are in huge pages now. */
 uint64_t tsr_memory_huge_bytes(const void *p, size_t n);
 /* Why there may be none: what the kernel's setting says. */

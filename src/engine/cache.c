@@ -15,7 +15,7 @@ static tsr_code compare_tensors(const tsr_gguf *g, const tsr_cache_header *h, co
     tsr_code code = items ? TSR_OK : tsr_fail(err, TSR_E_NOMEM, "out of memory");
     for (uint32_t i = 0; code == TSR_OK && i < h->n_tensors; i++) {
         const tsr_gguf_tensor *t = tsr_gguf_find_tensor(g, tensors[i].name);
-        if (t) items[i] = (tsr_digest_item){.p = t->data, .n = (size_t)t->n_bytes};
+        if (t) items[i] = tsr_packed_source(t);
         else code = tsr_fail(err, TSR_E_FORMAT, "the model has changed");
     }
     const tsr_digest_job job = {.items = items, .n_items = h->n_tensors, .pool = pool, .mapped = true, .fd = -1};

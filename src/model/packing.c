@@ -101,9 +101,9 @@ tsr_code tsr_packing_begin(tsr_packing *p, const tsr_cache_params *cache, tsr_pa
     return code;
 }
 
-tsr_code tsr_packing_next(tsr_packing *p, tsr_pool *pool, tsr_error *err) {
+void tsr_packing_next(tsr_packing *p, tsr_buffer *b) {
     size_t i = p->next++;
-    return p->cache ? tsr_cache_source(p->cache, i, pool, err) : TSR_OK;
+    b->source = p->cache ? tsr_cache_source(p->cache, i) : NULL;
 }
 
 void tsr_packing_end(tsr_packing *p, const tsr_buffer *b, tsr_pool *pool) {

@@ -31,8 +31,8 @@ typedef struct tsr_packing_memory {
 /* Fills b from the cache, or gives it such memory to pack into. cache: NULL for none. */
 tsr_code tsr_packing_begin(tsr_packing *p, const tsr_cache_params *cache, tsr_packing_memory memory, tsr_buffer *b, tsr_pool *pool,
                            tsr_progress_fn progress, void *user, tsr_error *err);
-/* Before each tensor of the plan is set. */
-tsr_code tsr_packing_next(tsr_packing *p, tsr_pool *pool, tsr_error *err);
+/* Before each tensor of the plan is set in b. */
+void tsr_packing_next(tsr_packing *p, tsr_buffer *b);
 /* After the last one: fills the copies on other NUMA nodes, and begins to write a cache file, if there is to be one. */
 void tsr_packing_end(tsr_packing *p, const tsr_buffer *b, tsr_pool *pool);
 /* Before b is freed. Waits for a cache file that is being written; with abandon, gives it up. */

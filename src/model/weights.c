@@ -157,8 +157,7 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
         if (place == TSR_PLACE_DEVICE) b->device_bytes += w->buffer_type->size(t);
         return place == TSR_PLACE_PACKED ? tsr_packing_add(&b->w->packing, b->g, t, w->buffer_type->size(t), b->err) : TSR_OK;
     }
-    if (place == TSR_PLACE_PACKED) code = tsr_packing_next(&b->w->packing, b->pool, b->err);
-    if (code != TSR_OK) return code;
+    if (place == TSR_PLACE_PACKED) tsr_packing_next(&b->w->packing, &b->w->packed);
     code = w->buffer_type->set_tensor(b->buffers[place], t, w, b->pool, b->err);
     if (code != TSR_OK) return code;
     if (place == TSR_PLACE_HOST) b->w->host_bytes += t->n_bytes;

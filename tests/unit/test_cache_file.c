@@ -1,5 +1,7 @@
 /* test_cache_file.c: the directory of cache files of packed weights: what is written is read back, and what is hostile is refused. */
 #include "buffer/cache_dir.h"
+#include "core/cpu.h"
+#include "kernels/hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,7 +104,7 @@ static void test_hostile(void **state) {
     CASE(header_of(&h)->data_offset = 4096, "contradict");
     CASE(header_of(&h)->data_bytes = UINT64_MAX, "contradict");
     CASE(header_of(&h)->file_bytes = 1 << 20, "contradict");
-    CASE(header_of(&h)->version = 2, "version 2");
+    CASE(header_of(&h)->version = TSR_CACHE_VERSION + 1, "it is of version");
     CASE(memset(header_of(&h)->model, 'x', sizeof header_of(&h)->model), "do not end");
     CASE(memset(header_of(&h)->source, 'x', sizeof header_of(&h)->source), "do not end");
     CASE(tensor_of(&h, 1)->offset = 0, "behind the one before");          /* overlaps */
@@ -158,6 +160,21 @@ static void test_names(void **state) {
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(tsr_cache_is_name(others[i], &temporary));
 }
 
+/* Every length of the ways that xxHash has for short and long input. */
+static void test_hashes(void **state) {
+    (void)state;
+    enum { LONGEST = 5000 };
+    uint8_t p[LONGEST];
+    if (tsr_cpu_get()->tier < TSR_TIER_AVX2) skip();
+    for (size_t i = 0; i < LONGEST; i++) p[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t n = 0; n <= LONGEST; n += n < 1100 ? 1 : 13) {
+        uint64_t a[2], b[2];
+        tsr_hash__scalar(p, n, a);
+        tsr_hash__avx2(p, n, b);
+        if (a[0] != b[0] || a[1] != b[1]) fail_msg("%zu bytes", n);
+    }
+}
+
 /* Digests on several threads are those on one; every size of the last block. */
 static void test_digests(void **state) {
     (void)state;
@@ -171,6 +188,14 @@ static void test_digests(void **state) {
     assert_int_equal(tsr_digest_run(&job, NULL), TSR_OK);
     for (int i = 0; i < 4; i++) assert_true(tsr_digest_equal(items[i].digest, tsr_digest_blocks(items[i].p, items[i].n)));
     assert_false(tsr_digest_equal(items[0].digest, items[1].digest));
+    /* By parts: no block is of two. 3 parts of 700 bytes, in blocks of 300, 300 and 100. */
+    tsr_digest_item parts = {.p = p, .n = 2100, .part = 700, .block = 300};
+    tsr_digest blocks[9];
+    job.items = &parts;
+    job.n_items = 1;
+    assert_int_equal(tsr_digest_run(&job, NULL), TSR_OK);
+    for (int i = 0; i < 9; i++) blocks[i] = tsr_digest_bytes(p + 700 * (i / 3) + 300 * (i % 3), i % 3 == 2 ? 100 : 300);
+    assert_true(tsr_digest_equal(parts.digest, tsr_digest_chain(blocks, 9)));
     p[2 * TSR_DIGEST_BLOCK] ^= 1;
     assert_false(tsr_digest_equal(items[3].digest, tsr_digest_blocks(items[3].p, items[3].n)));
     tsr_pool_close(pool);
@@ -180,7 +205,8 @@ static void test_digests(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_every_bit), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_seen_sources), cmocka_unit_test(test_names),     cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_seen_sources), cmocka_unit_test(test_names),     cmocka_unit_test(test_hashes),
+        cmocka_unit_test(test_digests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

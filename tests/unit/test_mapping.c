@@ -109,6 +109,29 @@ static void test_release(void **state) {
     unmap(m);
 }
 
+static void test_reading(void **state) {
+    (void)state;
+    enum { BYTES = 100000 };
+    uint8_t *to = calloc(1, BYTES);
+    mapped m = map_new(BYTES, "model");
+    assert_int_equal(tsr_mapping_find(m.base, BYTES), m.id);
+    assert_int_equal(tsr_mapping_find(m.base + BYTES - 1, 1), m.id);
+    assert_int_equal(tsr_mapping_find(m.base + 1, BYTES), -1); /* not all inside */
+    assert_int_equal(tsr_mapping_find(m.base - 1, 2), -1);
+    assert_int_equal(tsr_mapping_find(to, 1), -1);
+    assert_int_equal(pwrite(m.fd, "y", 1, 12345), 1);
+    assert_true(tsr_mapping_read(m.id, m.base + 12340, 10, to));
+    assert_memory_equal(to, "xxxxxyxxxx", 10);
+    assert_true(tsr_mapping_read(m.id, m.base, BYTES, to));
+    assert_memory_equal(to, m.base, BYTES);
+    assert_int_equal(ftruncate(m.fd, BYTES / 2), 0);
+    assert_true(tsr_mapping_read(m.id, m.base, BYTES / 2, to));
+    assert_false(tsr_mapping_read(m.id, m.base, BYTES, to)); /* it ends too early */
+    unmap(m);
+    assert_int_equal(tsr_mapping_find(m.base, 1), -1);
+    free(to);
+}
+
 static void test_empty(void **state) {
     (void)state;
     tsr_error err = {0};
@@ -367,6 +390,7 @@ int main(void) {
         cmocka_unit_test(test_foreign_signals),
         cmocka_unit_test(test_reads),
         cmocka_unit_test(test_release),
+        cmocka_unit_test(test_reading),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_loss_is_remembered),
