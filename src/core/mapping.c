@@ -200,6 +200,13 @@ bool tsr_mapping_read(int id, const void *p, size_t n, void *to) {
     return true;
 }
 
+void tsr_mapping_expect(int id, const void *p, size_t n) {
+    const mapping *m = &table[id];
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = atomic_load(&m->base), end = base + atomic_load(&m->size);
+    uintptr_t from = (uintptr_t)p & ~(page - 1), to = (uintptr_t)p + n;
+    if (from >= base && to <= end) madvise((void *)from, to - from, MADV_WILLNEED);
+}
+
 void tsr_mapping_release(int id, const void *p, size_t n) {
     const mapping *m = &table[id];
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = atomic_load(&m->base), end = base + atomic_load(&m->size);

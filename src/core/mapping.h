@@ -24,6 +24,9 @@ int tsr_mapping_find(const void *p, size_t n);
  * mapping is entered in page tables, which costs about as much as the copy and has to be undone. False when the file
  * cannot be read; then the mapping tells why. */
 bool tsr_mapping_read(int id, const void *p, size_t n, void *to);
+/* Bytes [p, p + n) of the mapping will be read here and there: the kernel may begin to read them from disk now, in the background, where a fault
+ * for each place would wait for the disk each time. */
+void tsr_mapping_expect(int id, const void *p, size_t n);
 /* Bytes [p, p + n) of the mapping will hardly be read again: their memory need not count as this process's. They stay readable. */
 void tsr_mapping_release(int id, const void *p, size_t n);
 

@@ -164,6 +164,7 @@ static tsr_code bind_matrix(binder *b, const tsr_gguf_tensor *t, tsr_op op, int6
     int mapping = b->g->files[t->file].mapping;
     bool moved = place == TSR_PLACE_PACKED ? !b->w->packed.filled : w->buffer_type != &tsr_buffer_host_mapped;
     if (moved && mapping >= 0) tsr_mapping_release(mapping, t->data, (size_t)t->n_bytes);
+    if (!moved && mapping >= 0 && place == TSR_PLACE_HOST && op == TSR_OP_ROWS) tsr_mapping_expect(mapping, t->data, (size_t)t->n_bytes);
     return account(b, t, op, w, w->reason);
 }
 
