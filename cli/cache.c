@@ -158,8 +158,8 @@ static int finish(listing *l) {
         say_note("of %zu file%s the model is not what or where it was; if no copy of it is used, `tessera cache rm` "
                  "makes room", l->n_stale, l->n_stale == 1 ? "" : "s");
     if (l->n_bad == 0 || status != EXIT_FINE) return status;
-    say_warning("%zu file%s cannot be used; the next start of %s model packs anew and replaces it", l->n_bad,
-                l->n_bad == 1 ? "" : "s", l->n_bad == 1 ? "its" : "their");
+    say_warning("%zu file%s cannot be used: a damaged one is replaced at the next start of its model, one of another version only "
+                "takes room (`tessera cache rm` frees it)", l->n_bad, l->n_bad == 1 ? "" : "s");
     return verifying ? EXIT_FAILED : EXIT_FINE;
 }
 
