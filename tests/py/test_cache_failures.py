@@ -69,6 +69,16 @@ def test_reading_fails(model, cache, filled, expected, shim, call, reason):
     assert start(model, cache) == (expected, "mapped", "")
 
 
+def test_reading_the_model_fails(model, cache, expected, shim, tmp_path):
+    """Weights that the system does not read are taken from the mapping, which says what is wrong if that is lost too."""
+    ours = tmp_path / "model.packed.gguf"  # a name that the shim knows
+    ours.write_bytes(pathlib.Path(model).read_bytes())
+    log = tmp_path / "calls"
+    env = {"LD_PRELOAD": shim, "SHIM_FAIL": f"pread:{EIO}", "SHIM_LOG": str(log)}
+    assert run(ours, "--no-cache", env=env)[0] == expected
+    assert "pread" in log.read_text()
+
+
 @contextlib.contextmanager
 def small_disk(place, size):
     place.mkdir()
