@@ -116,19 +116,20 @@ static int core_of(const tsr_nodes *nodes, const tsr_cpuset *set, int caller_cpu
 
 /* The node that has fewest threads for its cores once it has one more. No node gets more threads than cores before all
  * have as many. */
-static int emptiest(const tsr_nodes *nodes, const int *threads) {
+static int emptiest(int n_nodes, const int *cores, const int *threads) {
     int best = 0;
-    for (int k = 1; k < nodes->n; k++)
-        if ((int64_t)(threads[k] + 1) * nodes->cores[best] < (int64_t)(threads[best] + 1) * nodes->cores[k]) best = k;
+    for (int k = 1; k < n_nodes; k++)
+        if ((int64_t)(threads[k] + 1) * cores[best] < (int64_t)(threads[best] + 1) * cores[k]) best = k;
     return best;
 }
 
 void tsr_nodes_seat(const tsr_nodes *nodes, const tsr_cpuset *set, int n_threads, int caller_cpu, tsr_seat *out) {
-    int threads[TSR_MAX_NODES] = {0};
-    bool cores = n_threads <= set->n_physical && n_threads <= tsr_cpuset_usable(set);
+    int threads[TSR_MAX_NODES] = {0}, cores[TSR_MAX_NODES] = {0};
+    bool pinned = n_threads <= set->n_physical && n_threads <= tsr_cpuset_usable(set);
+    for (int i = 0; i < set->n_physical; i++) cores[tsr_nodes_of_cpu(nodes, set->first_cpus[i])]++;
     for (int i = 0; i < n_threads; i++) {
-        int k = i == 0 ? tsr_nodes_of_cpu(nodes, caller_cpu) : emptiest(nodes, threads);
-        out[i] = (tsr_seat){k, cores ? core_of(nodes, set, caller_cpu, k, threads[k]) : -1};
+        int k = i == 0 ? tsr_nodes_of_cpu(nodes, caller_cpu) : emptiest(nodes->n, cores, threads);
+        out[i] = (tsr_seat){k, pinned && cores[k] > 0 ? core_of(nodes, set, caller_cpu, k, threads[k]) : -1};
         threads[k]++;
     }
 }

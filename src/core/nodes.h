@@ -35,7 +35,7 @@ typedef struct tsr_seat {
 /* Seats of n_threads threads. Thread 0, the caller, stays on its node, and its core is nobody else's; any first few
  * threads are spread in proportion to the nodes' cores, so that a pool which uses only those is spread too. Cores are
  * given out as tsr_pool_place does, from the caller's on, and when threads are more than cores or than CPUs may be
- * used, not at all. */
+ * used, not at all. Cores are those of set: the affinity may have changed since nodes were read, and leave a node none. */
 void tsr_nodes_seat(const tsr_nodes *nodes, const tsr_cpuset *set, int n_threads, int caller_cpu, tsr_seat *out);
 
 /* [*begin, *end) = those of `total` items in a row that lie on node k: each lies on one, and they are in proportion to

@@ -184,6 +184,26 @@ static void test_unlike_seats(void **state) {
     for (int i = 0; i < 4; i++) assert_int_equal(seats[i].cpu, -1);
 }
 
+/* A session whose thread may use fewer CPUs than the one that opened the model: a node has no core for it. */
+static void test_seats_of_fewer_cpus(void **state) {
+    (void)state;
+    const tsr_node two[] = {{.id = 0, .total = 1, .cpus = "0-3"}, {.id = 1, .total = 1, .cpus = "4-7"}};
+    tsr_seat seats[8];
+    set = (tsr_cpuset){.n_logical = 8, .n_physical = 8, .first_cpus = {0, 1, 2, 3, 4, 5, 6, 7}};
+    tsr_nodes_make(two, 2, "", &set, &nodes);
+    set = (tsr_cpuset){.n_logical = 4, .n_physical = 4, .first_cpus = {0, 1, 2, 3}};
+    tsr_nodes_seat(&nodes, &set, 4, 2, seats);
+    const tsr_seat want[4] = {{0, 2}, {0, 3}, {0, 0}, {0, 1}};
+    assert_memory_equal(seats, want, sizeof want);
+    set = (tsr_cpuset){.n_logical = 4, .n_physical = 4, .first_cpus = {0, 1, 2, 7}};
+    tsr_nodes_seat(&nodes, &set, 4, 0, seats);
+    const tsr_seat most[4] = {{0, 0}, {0, 1}, {0, 2}, {1, 7}}; /* each has a core of its own */
+    assert_memory_equal(seats, most, sizeof most);
+    set = (tsr_cpuset){.n_logical = 2, .n_physical = 2, .first_cpus = {6, 7}};
+    tsr_nodes_seat(&nodes, &set, 2, 1, seats); /* the caller was moved after it was asked where it is */
+    assert_true(seats[0].node == 0 && seats[0].cpu == -1 && seats[1].node == 1 && seats[1].cpu >= 6);
+}
+
 /* ------------------------------------------------------------------------------------------------------- shares */
 
 static void test_shares(void **state) {
@@ -366,6 +386,7 @@ int main(void) {
         cmocka_unit_test(test_shared_cpus),
         cmocka_unit_test(test_seats),
         cmocka_unit_test(test_unlike_seats),
+        cmocka_unit_test(test_seats_of_fewer_cpus),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_mirror),
         cmocka_unit_test(test_split_pages),
