@@ -334,8 +334,9 @@ void tsr_cache_store(tsr_cache *c, const tsr_buffer *b) {
     w->header = (tsr_cache_header){.source_bytes = tsr_cache_source_bytes(c->plan->g), .created = (int64_t)time(NULL), .key = c->key};
     tsr_printable(c->plan->model, strlen(c->plan->model), w->header.model, sizeof w->header.model);
     char *path = realpath(c->plan->g->files[0].path, NULL), *shown = path ? path : c->plan->g->files[0].path;
-    size_t n = strlen(shown), most = sizeof w->header.source - 1;
-    snprintf(w->header.source, sizeof w->header.source, "%s", shown + (n > most ? n - most : 0));
+    size_t n = strlen(shown), most = sizeof w->header.source - 1, cut = n > most ? n - most : 0;
+    if (cut && shown[cut] == '/') cut++; /* what is left of a path is none itself */
+    snprintf(w->header.source, sizeof w->header.source, "%s", shown + cut);
     free(path);
     w->tensors = c->plan->tensors;
     w->n_tensors = (uint32_t)c->plan->n;
