@@ -169,10 +169,14 @@ void tsr_system_read(const char *root, tsr_system *out) {
 
 uint64_t tsr_system_available(const char *root) {
     reader r = {.root = root};
-    tsr_system s = {0};
-    read_memory(&r, &s);
+    tsr_system *s = calloc(1, sizeof *s); /* large */
+    uint64_t least = TSR_UNLIMITED;
+    if (s) {
+        read_memory(&r, s);
+        least = s->available > 0 && s->available < s->group_left ? s->available : s->group_left;
+    }
+    free(s);
     tsr_buf_free(&r.path);
     tsr_buf_free(&r.text);
-    uint64_t least = s.available > 0 && s.available < s.group_left ? s.available : s.group_left;
     return least == TSR_UNLIMITED ? (uint64_t)1 << 30 : least;
 }
