@@ -73,9 +73,13 @@ static void note_memory(tsr_model *m) {
         all += tsr_buffer_reach(held[i]);
         huge += tsr_memory_huge_bytes(held[i]->base, tsr_buffer_reach(held[i]));
     }
+    /* with some, the kernel gives them: what is missing is where matrices are cut */
+    bool cuts = m->numa == TSR_NUMA_LOCAL && huge > 0;
+    const char *why = cuts ? "a huge page has one node, so where --numa local cuts matrices pages are small"
+                           : tsr_memory_huge_reason();
     if (huge + huge / 16 < all)
         snprintf(m->memory_note, sizeof m->memory_note, "%llu of %llu MB of weights are in huge pages: %s", (unsigned long long)(huge / 1000000),
-                 (unsigned long long)(all / 1000000), tsr_memory_huge_reason());
+                 (unsigned long long)(all / 1000000), why);
 }
 
 /* What `numa` comes to on this machine. */
@@ -103,8 +107,12 @@ static void note_numa(tsr_model *m) {
     char nodes[256], *out = m->numa_place;
     const size_t cap = sizeof m->numa_place;
     unsigned long long megabytes = m->net->weights.packed.used / 1000000;
+    bool by_node = m->numa != TSR_NUMA_INTERLEAVE, copied = m->net->weights.host.used > 0;
     if (m->net->weights.packed.used == 0)
-        snprintf(m->numa_note, sizeof m->numa_note, "nothing is packed, and only packed weights are placed by node");
+        snprintf(m->numa_note, sizeof m->numa_note, "%s",
+                 by_node  ? "nothing is packed, and only packed weights are placed by node"
+                 : copied ? "" /* page by page, too */
+                          : "nothing is packed or copied, so nothing is placed");
     else if (m->numa == TSR_NUMA_INTERLEAVE)
         snprintf(out, cap, "page by page in turn on %d NUMA nodes", tsr_numa_nodes());
     else if (m->numa == TSR_NUMA_LOCAL)
