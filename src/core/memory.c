@@ -60,6 +60,11 @@ uint64_t tsr_memory_huge_bytes(const void *p, size_t n) {
     return bytes;
 }
 
+size_t tsr_memory_huge_most(const void *p, size_t n) {
+    uintptr_t from = ((uintptr_t)p + HUGE_PAGE - 1) / HUGE_PAGE, to = ((uintptr_t)p + n) / HUGE_PAGE;
+    return to > from ? (to - from) * HUGE_PAGE : 0;
+}
+
 const char *tsr_memory_huge_reason(void) {
     char line[64] = "";
     if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)

@@ -22,6 +22,8 @@ enum { TSR_MEMORY_PIECE = 2 << 20 };
 void tsr_memory_populate(void *p, size_t n, size_t i);
 /* Bytes of [p, p + n) that are in huge pages now. */
 uint64_t tsr_memory_huge_bytes(const void *p, size_t n);
+/* How many could be: those of whole huge pages. */
+size_t tsr_memory_huge_most(const void *p, size_t n);
 /* Why there may be none: what the kernel's setting says. */
 const char *tsr_memory_huge_reason(void);
 

@@ -67,17 +67,18 @@ static tsr_code lock_weights(const tsr_model *m, tsr_error *err) {
 static void note_memory(tsr_model *m) {
     const tsr_weights *w = &m->net->weights;
     const tsr_buffer *held[] = {&w->packed, &w->host};
-    uint64_t huge = 0, all = 0;
+    uint64_t huge = 0, all = 0, most = 0;
     for (int i = 0; i < 2; i++) {
         if (!held[i]->base) continue;
         all += tsr_buffer_reach(held[i]);
+        most += tsr_memory_huge_most(held[i]->base, tsr_buffer_reach(held[i]));
         huge += tsr_memory_huge_bytes(held[i]->base, tsr_buffer_reach(held[i]));
     }
     /* with some, the kernel gives them: what is missing is where matrices are cut */
     bool cuts = m->numa == TSR_NUMA_LOCAL && huge > 0;
     const char *why = cuts ? "a huge page has one node, so where --numa local cuts matrices pages are small"
                            : tsr_memory_huge_reason();
-    if (huge + huge / 16 < all)
+    if (huge + huge / 16 < most)
         snprintf(m->memory_note, sizeof m->memory_note, "%llu of %llu MB of weights are in huge pages: %s", (unsigned long long)(huge / 1000000),
                  (unsigned long long)(all / 1000000), why);
 }

@@ -44,7 +44,17 @@ static void test_populate(void **state) {
     }
 }
 
+static void test_huge_most(void **state) {
+    (void)state;
+    const uint8_t *at = (const uint8_t *)(uintptr_t)(100 * TSR_MEMORY_PIECE); /* never read */
+    assert_int_equal(tsr_memory_huge_most(at, 3 * TSR_MEMORY_PIECE), 3 * TSR_MEMORY_PIECE);
+    assert_int_equal(tsr_memory_huge_most(at + 4096, 3 * TSR_MEMORY_PIECE), 2 * TSR_MEMORY_PIECE);
+    assert_int_equal(tsr_memory_huge_most(at, TSR_MEMORY_PIECE - 1), 0);
+    assert_int_equal(tsr_memory_huge_most(at + 4096, TSR_MEMORY_PIECE), 0);
+    assert_int_equal(tsr_memory_huge_most(at + 4096, 64), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_populate)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_populate), cmocka_unit_test(test_huge_most)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
