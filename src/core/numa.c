@@ -37,8 +37,8 @@ static tsr_code place(void *p, size_t n, int mode, const node_set *set, const ch
                  "--interleave=all";
     if (error == ENOSYS) advice = "this kernel is built without NUMA";
     if (error == ENOMEM)
-        advice = "a process may not have so many areas of memory: raise vm.max_map_count (sysctl), or use --numa "
-                 "interleave";
+        advice = "a process may not have so many areas of memory: raise vm.max_map_count (sysctl), or leave it "
+                 "where the kernel puts it with --numa none";
     return tsr_fail(err, TSR_E_UNSUPPORTED, "cannot %s: mbind: %s; %s", what, strerror(error), advice);
 }
 
