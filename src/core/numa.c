@@ -1,5 +1,7 @@
 #include "core/numa.h"
 
+#include "core/cpumask.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,27 +9,23 @@
 #include <unistd.h>
 
 /* <numaif.h>, which comes with libnuma, has these; the kernel's own numbers (include/uapi/linux/mempolicy.h). */
-enum { MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_F_MEMS_ALLOWED = 4, MAX_NODES = 1024 };
-typedef struct node_set {
-    unsigned long bits[MAX_NODES / (8 * sizeof(unsigned long))];
-} node_set;
+enum { MPOL_BIND = 2, MPOL_INTERLEAVE = 3, MPOL_F_MEMS_ALLOWED = 4, MAX_NODES = TSR_MAX_CPUS };
 
 /* The nodes allowed; empty when the kernel does not say. */
-static node_set allowed_nodes(void) {
-    node_set set = {{0}};
-    if (syscall(SYS_get_mempolicy, NULL, set.bits, (unsigned long)MAX_NODES, NULL, (unsigned long)MPOL_F_MEMS_ALLOWED) != 0) set = (node_set){{0}};
+static tsr_cpumask allowed_nodes(void) {
+    tsr_cpumask set = {{0}};
+    if (syscall(SYS_get_mempolicy, NULL, set.bits, (unsigned long)MAX_NODES, NULL, (unsigned long)MPOL_F_MEMS_ALLOWED) != 0) set = (tsr_cpumask){{0}};
     return set;
 }
 
 int tsr_numa_nodes(void) {
-    node_set set = allowed_nodes();
-    int n = 0;
-    for (size_t i = 0; i < sizeof set.bits / sizeof *set.bits; i++) n += __builtin_popcountl(set.bits[i]);
+    tsr_cpumask set = allowed_nodes();
+    int n = tsr_cpumask_count(&set);
     return n > 0 ? n : 1;
 }
 
 /* what: "spread weights over NUMA nodes" */
-static tsr_code place(void *p, size_t n, int mode, const node_set *set, const char *what, tsr_error *err) {
+static tsr_code place(void *p, size_t n, int mode, const tsr_cpumask *set, const char *what, tsr_error *err) {
     /* the kernel takes one bit less than it is told */
     if (syscall(SYS_mbind, p, n, (unsigned long)mode, set->bits, (unsigned long)MAX_NODES + 1, 0ul) == 0) return TSR_OK;
     int error = errno;
@@ -43,15 +41,14 @@ static tsr_code place(void *p, size_t n, int mode, const node_set *set, const ch
 }
 
 tsr_code tsr_numa_interleave(void *p, size_t n, tsr_error *err) {
-    node_set set = allowed_nodes();
+    tsr_cpumask set = allowed_nodes();
     return place(p, n, MPOL_INTERLEAVE, &set, "spread weights over NUMA nodes", err);
 }
 
 tsr_code tsr_numa_bind(void *p, size_t n, int id, tsr_error *err) {
-    node_set set = {{0}};
+    tsr_cpumask set = {{0}};
     char what[64];
-    enum { BITS = 8 * sizeof *set.bits };
     snprintf(what, sizeof what, "bind weights to NUMA node %d", id);
-    if (id >= 0 && id < MAX_NODES) set.bits[id / BITS] = 1ul << (id % BITS);
+    if (id >= 0 && id < MAX_NODES) tsr_cpumask_add(&set, id);
     return place(p, n, MPOL_BIND, &set, what, err);
 }
