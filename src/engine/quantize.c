@@ -3,13 +3,13 @@
 #include "engine/quantize.h"
 
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/cpu.h"
 #include "core/mapping.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum {
     QUANTIZATION_VERSION = 2, /* of the block formats; general.quantization_version */
@@ -22,7 +22,7 @@ typedef struct quantize_run {
     int n_threads;
     tsr_type *types;      /* [n_tensors] of the new file */
     uint64_t total, done; /* source bytes: all, and of the tensors that are finished */
-    struct timespec last_tick;
+    int64_t last_tick;    /* when progress was passed on, in nanoseconds */
 } quantize_run;
 
 tsr_quantize_params tsr_quantize_params_default(void) { return (tsr_quantize_params){.type = "Q4_K_M"}; }
@@ -137,11 +137,9 @@ static tsr_code write_metadata(const quantize_run *r, tsr_gguf_writer *w, tsr_er
 /* Passes progress on, 20 times a second at most. */
 static bool tick(void *user, uint64_t bytes) {
     quantize_run *r = user;
-    struct timespec now;
     if (!r->params->progress || r->done + bytes == r->total) return true; /* the end is told once, when written */
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double passed = (double)(now.tv_sec - r->last_tick.tv_sec) + 1e-9 * (double)(now.tv_nsec - r->last_tick.tv_nsec);
-    if (passed < 0.05) return true;
+    int64_t now = tsr_clock_ns();
+    if (now - r->last_tick < 50 * 1000000) return true;
     r->last_tick = now;
     return r->params->progress(r->params->progress_user, r->done + bytes, r->total);
 }
